@@ -1,0 +1,175 @@
+"""Cluster: the jobs of a stage on Ray actors. The only module that imports Ray; sends names and small reports.
+
+Ray starts, places and watches the workers, and scales the cluster to what is asked for. What remains here is a queue of
+shards: Ray Data would re-run a shard that kills its worker for ever, or fail the whole job (docs/design.md has the
+measurements), where we want a bounded number of attempts, a list of what failed, and everything else done.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import cloudpickle
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from curate.recipe import Resource
+from curate.report import Report, StopRun
+from curate.run import ATTEMPTS, Failure, Worker, name_of, spell
+
+
+class Actor:
+    """A worker process: holds a stage's worker, and so its models."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def ready(self) -> None:
+        """Returns once the process runs."""
+
+    def work(self, job: Any) -> Report:
+        """Does one job."""
+        return self._worker(job)
+
+
+@dataclass
+class Pool:
+    """The actors of a stage: which are starting, idle, or busy with which job."""
+
+    start: Callable[[], Any]
+    least: int
+    most: int
+    starting: dict[Any, Any] = field(default_factory=dict)
+    idle: list[Any] = field(default_factory=list)
+    busy: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
+    stillborn: int = 0
+
+    def grow(self, wanted: int) -> None:
+        """Starts actors until there are as many as there is work for, between ``least`` and ``most``."""
+        alive = len(self.starting) + len(self.idle) + len(self.busy)
+        for _ in range(max(self.least, min(self.most, wanted)) - alive):
+            actor = self.start()
+            self.starting[actor.ready.remote()] = actor
+
+    def close(self) -> None:
+        """Ends all actors."""
+        for actor in [*self.starting.values(), *self.idle, *(actor for actor, _ in self.busy.values())]:
+            ray.kill(actor)
+
+
+class RayCluster:
+    """Runs jobs on the Ray cluster that ``connect`` joined or started."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        self._workers = workers
+
+    def run(
+        self, stage: str, jobs: Sequence[Any], worker: Worker, resource: Resource, done: Callable[[Report], None]
+    ) -> list[Failure]:
+        """See ``curate.run.Executor``. A job whose worker dies, or raises, is tried on a fresh worker."""
+        pool = self._pool(worker, resource)
+        queue, attempts, failures = deque(jobs), Counter[str](), list[Failure]()
+        try:
+            while queue or pool.busy:
+                pool.grow(len(queue) + len(pool.busy))
+                while queue and pool.idle:
+                    actor, job = pool.idle.pop(), queue.popleft()
+                    pool.busy[actor.work.remote(job)] = actor, job
+                ready, _ = ray.wait([*pool.starting, *pool.busy], timeout=5)
+                for ref in ready:
+                    if ref in pool.starting:
+                        self._started(pool, ref)
+                        continue
+                    actor, job = pool.busy.pop(ref)
+                    try:
+                        done(ray.get(ref))
+                        pool.idle.append(actor)
+                    except RayError as error:
+                        cause = as_cause(error)
+                        if isinstance(cause, StopRun):
+                            raise cause from None
+                        ray.kill(actor)
+                        attempts[name_of(job)] += not getattr(error, "preempted", False)
+                        if attempts[name_of(job)] < ATTEMPTS:
+                            queue.append(job)
+                        else:
+                            failures.append(Failure(stage, name_of(job), spell(cause)))
+        finally:
+            pool.close()
+        return failures
+
+    def _pool(self, worker: Worker, resource: Resource) -> Pool:
+        cpus = 1.0 if resource.cpus is None else resource.cpus
+        remote = ray.remote(Actor).options(
+            num_cpus=cpus,
+            num_gpus=resource.gpus,
+            memory=resource.memory and int(resource.memory),
+            max_restarts=0,
+            max_task_retries=0,
+        )
+        total = ray.cluster_resources()
+        room = [
+            total.get("CPU", 1) / cpus if cpus else 64,
+            total.get("GPU", 0) / resource.gpus if resource.gpus else 64,
+        ]
+        workers = self._workers or resource.workers or (1, max(1, int(min(room))))
+        least, most = workers if isinstance(workers, tuple) else (workers, workers)
+        payload = ray.put(worker)
+        return Pool(lambda: remote.remote(payload), min(least, most), most)
+
+    def _started(self, pool: Pool, ref: Any) -> None:
+        """An actor is up, or failed to start; three such failures in a row end the run with their cause."""
+        actor = pool.starting.pop(ref)
+        try:
+            ray.get(ref)
+            pool.idle.append(actor)
+            pool.stillborn = 0
+        except RayError as error:
+            pool.stillborn += 1
+            if pool.stillborn >= ATTEMPTS:
+                raise StopRun(f"workers cannot be started: {spell(as_cause(error))}") from None
+
+
+def as_cause(error: RayError) -> BaseException:
+    """What really went wrong in the worker."""
+    if isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
+        return error.cause
+    if isinstance(error, RayActorError):
+        return RuntimeError("the worker died (killed, out of memory, or its node was lost)")
+    return error
+
+
+@contextmanager
+def connect(address: str, workers: int | None, plugins: Sequence[Any]) -> Iterator[RayCluster]:
+    """Starts a Ray of our own ("local"), or joins the one at an address ("auto" for the surrounding one).
+
+    ``plugins`` that lie outside installed packages travel with the jobs, so that a file beside the recipe also runs on
+    other machines.
+    """
+    for module in {sys.modules[plugin.__module__] for plugin in plugins}:
+        if not is_installed(module):
+            cloudpickle.register_pickle_by_value(module)
+    options: dict[str, Any] = {"include_dashboard": False, "logging_level": "warning", "log_to_driver": False}
+    if address == "local":
+        options |= {"num_cpus": max(os.cpu_count() or 1, workers or 1)}
+    else:
+        options = {"logging_level": "warning"}
+    ray.init(address=address, **options)
+    try:
+        yield RayCluster(workers)
+    finally:
+        ray.shutdown()
+
+
+def is_installed(module: Any) -> bool:
+    """Whether a module comes with an installed package, or with curate, and so exists on every worker."""
+    if module.__name__.partition(".")[0] == "curate":
+        return True
+    return "site-packages" in Path(str(module.__file__)).parts

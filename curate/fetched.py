@@ -1,0 +1,173 @@
+"""Fetched: what is asked for, within which limits, and what came of it. Touches no network.
+
+``examine`` turns a downloaded body into a result; every downloader ends there, so that all check alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import BaseModel, ByteSize, ConfigDict, Field
+
+from curate.header import Header
+from curate.image import DecodeError, Resize, SizeRejected, resize, sniff
+from curate.status import Status
+
+
+class Fetch(BaseModel):
+    """The recipe's ``fetch`` section: how pictures are asked for, and what is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    engine: Literal["curate", "img2dataset"] = Field("curate", description="who downloads")
+    timeout: float = Field(
+        20, gt=0, description="seconds for one attempt, redirects included, however slowly bytes come"
+    )
+    connect_timeout: float = Field(5, gt=0, description="seconds for one connection, TLS included")
+    concurrency: int = Field(256, ge=1, description="requests under way at once in one process")
+    per_host: int = Field(8, ge=1, description="requests under way at once to one host")
+    max_bytes: ByteSize = Field(ByteSize(20_000_000), gt=0, description="largest body, after inflation, as in 20MB")
+    max_pixels: int = Field(178_956_970, gt=0, description="largest width x height, read from the header")
+    retries: int = Field(2, ge=0, description="further attempts after a transient failure")
+    backoff: float = Field(0.5, ge=0, description="seconds before the first retry; doubles, with jitter")
+    max_redirects: int = Field(5, ge=0, description="redirects followed in one attempt")
+    user_agent: str = Field(
+        "curate/0.1 (+https://github.com/curate-interleaved/curate)",
+        min_length=1,
+        description="who we say we are; its product token is the robot name in X-Robots-Tag",
+    )
+    opt_out: tuple[str, ...] = Field(
+        ("noai", "noimageai", "noindex", "noimageindex", "none", "noml"),
+        description="X-Robots-Tag directives that are honoured",
+    )
+    allow_loopback: bool = Field(False, description="admit 127.0.0.0/8 and ::1 (tests and benchmarks)")
+    verify: Literal["sha256", "md5"] | None = Field(None, description="check the hash that the corpus gives")
+    resize: Resize | None = Field(None, description="resize while downloading; without it bytes are stored untouched")
+
+    @property
+    def product(self) -> str:
+        """The name by which X-Robots-Tag and robots.txt address us, in lower case."""
+        return self.user_agent.partition("/")[0].split()[0].lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A picture to ask for; ``digest`` is its expected hash in hex, of the kind ``Fetch.verify`` names."""
+
+    url: str
+    digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """How a request ended. ``data`` is there only with status OK; ``detail`` says why otherwise.
+
+    ``http`` is the last HTTP code, ``sha256`` that of the original bytes, ``width`` and ``height`` are those of
+    ``data``; the original ones are upright too.
+    """
+
+    url: str
+    status: Status
+    detail: str = ""
+    http: int | None = None
+    attempts: int = 0
+    final_url: str = ""
+    sha256: str = ""
+    format: str = ""
+    width: int = 0
+    height: int = 0
+    original_width: int = 0
+    original_height: int = 0
+    frames: int = 0
+    data: bytes | None = None
+
+
+class Refused(Exception):  # noqa: N818 - it is we who refuse
+    """An answer, or a URL, that we do not take; ``wait`` is what the server asks us to wait, in seconds."""
+
+    def __init__(self, status: Status, detail: str, wait: float = 0.0) -> None:
+        super().__init__(detail)
+        self.status, self.wait = status, wait
+
+
+class Inflater:
+    """Undoes a Content-Encoding chunk by chunk, never making more than ``limit`` bytes and one.
+
+    ``deflate`` is read with and without its zlib wrapper, as servers send both.
+    """
+
+    def __init__(self, encoding: str, limit: int) -> None:
+        self._room = limit + 1
+        self._raw = encoding == "deflate"
+        self._undo = zlib.decompressobj(31 if encoding.endswith("gzip") else 15)
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The bytes a chunk holds; raises Refused where it is not compressed as was said."""
+        if self._undo.eof:
+            return b""  # what follows the end is not kept
+        try:
+            piece = self._inflate(chunk)
+        except zlib.error as error:
+            raise Refused(Status.DECODE_ERROR, f"Content-Encoding: {error}") from None
+        self._room -= len(piece)
+        return piece
+
+    def _inflate(self, chunk: bytes) -> bytes:
+        raw, self._raw = self._raw, False
+        try:
+            return self._undo.decompress(chunk, self._room)
+        except zlib.error:
+            if not raw:
+                raise
+            self._undo = zlib.decompressobj(-15)
+            return self._undo.decompress(chunk, self._room)
+
+    def finish(self) -> None:
+        """Raises Refused where the end is missing."""
+        if not self._undo.eof:
+            raise Refused(Status.TRUNCATED_BODY, "compressed body ends early")
+
+
+def examine(answer: Fetched, body: bytes, digest: str | None, settings: Fetch) -> Fetched:
+    """What a body is: its hash, format and size, and the picture to store, or the status that refuses it.
+
+    The header alone decides about pixels; nothing is decoded unless it is resized, so a picture that is stored
+    untouched may still turn out to be corrupt inside. One that ends early is refused.
+    """
+    sha256 = hashlib.sha256(body).hexdigest()
+    header = sniff(body)
+    if header is None:
+        shape: dict[str, Any] = {"sha256": sha256}
+    else:
+        width, height, frames = header.width, header.height, header.frames
+        shape = {"sha256": sha256, "original_width": width, "original_height": height, "frames": frames}
+    stored: dict[str, Any]
+    try:
+        stored = _stored(body, header, digest, settings)
+    except Refused as error:
+        stored = {"status": error.status, "detail": str(error)}
+    return replace(answer, **shape, **stored)
+
+
+def _stored(body: bytes, header: Header | None, digest: str | None, settings: Fetch) -> dict[str, Any]:
+    """The picture's fields of ``Fetched``; raises Refused."""
+    if settings.verify and digest and hashlib.new(settings.verify, body).hexdigest() != digest.strip().lower():
+        raise Refused(Status.HASH_MISMATCH, f"{settings.verify} is not {digest[:64]}")
+    if header is None:
+        raise Refused(Status.NOT_AN_IMAGE, f"{len(body)} bytes, first {body[:16]!r}")
+    if header.width * header.height > settings.max_pixels:
+        raise Refused(Status.TOO_MANY_PIXELS, f"{header.width} x {header.height} > {settings.max_pixels}")
+    if not header.complete:
+        raise Refused(Status.DECODE_ERROR, "the file ends early")
+    if settings.resize is None:
+        return {"format": header.format, "width": header.width, "height": header.height, "data": body}
+    try:
+        small = resize(body, header, settings.resize)
+    except SizeRejected as error:
+        raise Refused(Status.SIZE_REJECTED, str(error)) from None
+    except DecodeError as error:
+        raise Refused(Status.DECODE_ERROR, str(error)[:200]) from None
+    return {"format": small.format, "width": small.width, "height": small.height, "data": small.data}

@@ -1,0 +1,409 @@
+"""Run: the stages of a recipe, one after the other, each over the shards that are not done yet. Measures nothing itself.
+
+A stage reads names and writes names. Jobs run in this process or on Ray through the same ``Executor`` seam; what is
+done is what exists, so a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+
+from curate import pack, select
+from curate.document import Reader
+from curate.fetch import FetchWorker
+from curate.formats import Slice
+from curate.plugin import KINDS
+from curate.recipe import Recipe, RecipeError, Resource, load, nearest
+from curate.report import Report, StopRun
+from curate.score import ScoreWorker, gate_name, is_done
+from curate.scorer import Catalogue, Scorer, catalogue, column_kind, resolve
+from curate.shard import RAW
+from curate.source import load_reader
+from curate.source import plan as plan_source
+from curate.store import Store
+from curate.writers import WRITERS
+
+ATTEMPTS = 3
+"""How often a shard is tried before it is reported as failed."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that was given up after its last attempt."""
+
+    stage: str
+    shard: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.stage} {self.shard}: {self.cause}"
+
+
+class Incomplete(RuntimeError):  # noqa: N818
+    """Some shards are not done; the message lists them with their causes."""
+
+
+Worker = Callable[[Any], Report]
+
+
+class Executor(Protocol):
+    """Where jobs run: in this process, or on Ray."""
+
+    def run(
+        self, stage: str, jobs: Sequence[Any], worker: Worker, resource: Resource, done: Callable[[Report], None]
+    ) -> list[Failure]:
+        """Does every job, calling ``done`` for each; returns those that failed ``ATTEMPTS`` times."""
+        ...
+
+
+class Progress(Protocol):
+    """What a stage tells whoever watches."""
+
+    def start(self, stage: str, total: int, done: int) -> None:
+        """A stage begins with so many jobs, of which some were done before."""
+
+    def advance(self, report: Report) -> None:
+        """A job is done."""
+
+    def end(self, stage: str, counts: Counter[str], seconds: float) -> None:
+        """A stage is over."""
+
+
+class InProcess:
+    """Does the jobs here, one after the other."""
+
+    def run(
+        self, stage: str, jobs: Sequence[Any], worker: Worker, resource: Resource, done: Callable[[Report], None]
+    ) -> list[Failure]:
+        """See ``Executor``. The resources are those of this machine."""
+        del resource
+        failures = []
+        for job in jobs:
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    done(worker(job))
+                    break
+                except StopRun:
+                    raise
+                except Exception as error:
+                    if attempt == ATTEMPTS:
+                        failures.append(Failure(stage, name_of(job), spell(error)))
+        return failures
+
+
+def name_of(job: Any) -> str:
+    """A job's name: the shard or tar it makes."""
+    return str(getattr(job, "shard", job))
+
+
+def spell(error: BaseException) -> str:
+    """An error as one line."""
+    notes = "; ".join(getattr(error, "__notes__", []))
+    return f"{type(error).__name__}: {error}" + (f" ({notes})" if notes else "")
+
+
+@dataclass
+class Run:
+    """A recipe in a folder: its shards, scorers and names, and the stages that fill it."""
+
+    path: Path
+    store: Store
+    executor: Executor
+    progress: Progress
+    limit: int | None = None
+    changes: dict[str, str] = field(default_factory=dict)
+    partial: bool = False
+    failures: list[Failure] = field(default_factory=list)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The validated recipe."""
+        return load(self.path, self.changes)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """The corpus reader."""
+        try:
+            return load_reader(self.recipe.source.reader)
+        except (LookupError, TypeError, ImportError, AttributeError) as error:
+            raise RecipeError(f"{self.path}: source.reader: {error}") from None
+
+    @cached_property
+    def scorers(self) -> list[Scorer]:
+        """The recipe's scorers, in order."""
+        return resolve(self.recipe, self.path.parent.absolute(), self.reader, str(self.path))
+
+    @cached_property
+    def known(self) -> Catalogue:
+        """Every column there is."""
+        return catalogue(self.scorers, self.reader)
+
+    def check(self) -> None:
+        """Finds what is wrong with a recipe before anything is downloaded.
+
+        Raises:
+            RecipeError: with file, key and the nearest valid name.
+        """
+        for at, rule in enumerate(self.recipe.keep):
+            where = f"{self.path}: keep.{at}.{rule.kind}"
+            if "." in rule.column:
+                column_kind(rule.column, self.known, where, rule.kind)
+            elif rule.kind != "document" or rule.column not in select.COUNTS:
+                names = [f"{score}.{name}" for score, kinds in self.known.items() for name in kinds[rule.kind]]
+                counts = list(select.COUNTS) if rule.kind == "document" else []
+                raise RecipeError(f"{where}: {rule.column!r} is no column{nearest(rule.column, counts + names)}")
+            if rule.top is not None and "." not in rule.column:
+                raise RecipeError(f"{where}: top needs a measured column")
+        where = f"{self.path}: place.by"
+        if self.recipe.place.by == "matched":
+            column_kind("source.matched", self.known, where, "image")
+        elif self.recipe.place.by != "dom":
+            column_kind(self.recipe.place.by, self.known, where, "image")
+        if self.recipe.pack.format not in WRITERS:
+            raise RecipeError(
+                f"{self.path}: pack.format: no format {self.recipe.pack.format!r}"
+                f"{nearest(self.recipe.pack.format, list(WRITERS))}"
+            )
+
+    @cached_property
+    def slices(self) -> list[Slice]:
+        """The shards of the corpus; planned once and then kept, so that a shard never changes its rows."""
+        fingerprint = self._fingerprint()
+        if self.store.exists("plan.json"):
+            planned = self.store.get_json("plan.json")
+            changed = [
+                f"{key}: {planned['fingerprint'].get(key)!r} -> {value!r}"
+                for key, value in fingerprint.items()
+                if planned["fingerprint"].get(key) != value
+            ]
+            if changed:
+                raise RecipeError(
+                    f"{self.path}: what {self.store.url} holds was fetched with other settings:\n  "
+                    + "\n  ".join(changed)
+                    + "\nGive this run another folder (--out), or delete that one to fetch again."
+                )
+            with self.store.local("plan.parquet") as path:
+                slices = [Slice(**row) for row in pl.read_parquet(path, glob=False).iter_rows(named=True)]
+            bad = planned["bad_files"]
+        else:
+            try:
+                slices, found = plan_source(self.recipe.source, limit=self.limit)
+            except FileNotFoundError as error:
+                raise RecipeError(f"{self.path}: {error}") from None
+            bad = [str(each) for each in found]
+            with self.store.writing("plan.parquet") as path:
+                pl.DataFrame(slices).write_parquet(path)
+            self.store.put_json("plan.json", {"fingerprint": fingerprint, "shards": len(slices), "bad_files": bad})
+        for each in bad:
+            self._fail([Failure("plan", "unreadable file", each)])
+        return slices
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """Everything that decides what the raw shards hold."""
+        source = self.recipe.source.model_dump(mode="json")
+        names = {"engine", "max_bytes", "max_pixels", "opt_out", "verify", "resize"}
+        fetch = self.recipe.fetch.model_dump(mode="json", include=names)
+        parts = {f"source.{key}": value for key, value in source.items()}
+        parts |= {f"fetch.{key}": value for key, value in fetch.items()} | {"--limit": self.limit}
+        return dict(json.loads(json.dumps(parts)))
+
+    @property
+    def shards(self) -> list[str]:
+        """The shards that have been fetched, in order."""
+        done = self.store.names(RAW)
+        return [part.shard for part in self.slices if f"{part.shard}.parquet" in done]
+
+    def fetch(self) -> None:
+        """Downloads the shards that are not there."""
+        done = set(self.shards)
+        todo = [part for part in self.slices if part.shard not in done]
+        self.store.sweep(RAW)
+        worker = FetchWorker(self.store, self.recipe.source, self.reader, self.recipe.fetch)
+        self._stage("fetch", todo, worker, len(done), self._resource("fetch", []))
+
+    def score(self) -> None:
+        """Measures what has no score yet."""
+        shards = self.shards
+        missing = {scorer.name: self._missing(scorer, shards) for scorer in self.scorers}
+        todo = [shard for shard in shards if any(shard in each for each in missing.values())]
+        for scorer in self.scorers:
+            self.store.sweep(scorer.folder)
+            about = {"use": self.recipe.score[scorer.name].use, "parameters": dict(scorer.given), "view": scorer.view}
+            if missing[scorer.name]:
+                self.store.put_json(f"{scorer.folder}/scorer.json", json.loads(json.dumps(about, default=str)))
+        needed = [scorer for scorer in self.scorers if missing[scorer.name]]
+        names = [scorer.name for scorer in needed]
+        worker = ScoreWorker(self.store, self.scorers)
+        self._stage("score", todo, worker, len(shards) - len(todo), self._resource("score", names))
+
+    def _missing(self, scorer: Scorer, shards: Sequence[str]) -> set[str]:
+        """The shards in which a scorer has something left to do."""
+        names = self.store.names(scorer.folder)
+        there = {shard for shard in shards if f"{shard}.parquet" in names}
+        if scorer.after:
+            gate = gate_name(scorer, self.scorers)
+            there = {shard for shard in there if is_done(self.store, f"{scorer.folder}/{shard}.parquet", gate)}
+        return set(shards) - there
+
+    @cached_property
+    def bound(self) -> list[select.Bound]:
+        """The rules with their columns; the thresholds of ``top`` rules are open."""
+        return select.bind(self.recipe, self.scorers, self.known)
+
+    @property
+    def verdicts(self) -> str:
+        """The folder of the verdicts that this recipe comes to."""
+        return f"verdicts/{select.verdict_hash(self.recipe, self.bound, self.scored)}"
+
+    @property
+    def scored(self) -> list[str]:
+        """The shards that have every score the rules may read."""
+        missing = set[str]().union(*(self._missing(scorer, self.shards) for scorer in self.scorers))
+        return [shard for shard in self.shards if shard not in missing]
+
+    def select(self) -> None:
+        """Decides every segment."""
+        shards, folder = self.scored, self.verdicts
+        self._refuse_partial(len(shards))
+        names = self.store.names(folder)
+        todo = [shard for shard in shards if f"{shard}.parquet" not in names]
+        self.store.sweep(folder)
+        bound = [self._with_threshold(each, shards) for each in self.bound] if todo else []
+        rules = {"keep": [str(each.rule) for each in bound], "top": [each.threshold for each in bound]}
+        if todo:
+            self.store.put_json(f"{folder}/rules.json", rules)
+        worker = select.SelectWorker(self.store, bound, self.recipe.empty, folder)
+        self._stage("select", todo, worker, len(shards) - len(todo), self._resource("select", []))
+        if not self.store.exists(f"{folder}/funnel.json"):
+            self._refuse_partial(len(shards))
+            self.store.put_json(f"{folder}/funnel.json", select.funnel(self.store, folder, shards))
+
+    def _with_threshold(self, each: select.Bound, shards: Sequence[str]) -> select.Bound:
+        if each.rule.top is None:
+            return each
+        return select.Bound(each.rule, each.folder, each.type, select.top_threshold(self.store, each, shards))
+
+    @property
+    def funnel(self) -> list[dict[str, Any]]:
+        """What ended how, and why."""
+        rows: list[dict[str, Any]] = self.store.get_json(f"{self.verdicts}/funnel.json")
+        return rows
+
+    @property
+    def out(self) -> str:
+        """The folder of the output."""
+        return f"out/{pack.output_name(self.recipe.pack, self.recipe.place, self.verdicts, self.path.stem)}"
+
+    def pack(self) -> None:
+        """Writes the tars and, last, their index."""
+        shards, out = self.scored, self.out
+        self._refuse_partial(len(shards))
+        if self.store.exists(f"{out}/index.json"):
+            self._stage("pack", [], lambda _: Report(""), len(self.store.names(f"{out}/meta")), Resource())
+            return
+        tars = list(pack.plan(self.store, self.verdicts, shards, self.recipe.pack))
+        done = self.store.names(f"{out}/meta")
+        self.store.sweep(out)
+        folders = {scorer.name: scorer.folder for scorer in self.scorers}
+        if any(self.reader.columns.get(kind) for kind in KINDS):
+            folders["source"] = "scores/source"
+        worker = pack.PackWorker(
+            self.store, self.verdicts, folders, self.known, self.recipe.place, self.recipe.pack, out
+        )
+        todo = [tar for tar in tars if f"{tar.shard}.json" not in done]
+        self._stage("pack", todo, worker, len(tars) - len(todo), self._resource("pack", []))
+        if not any(failure.stage == "pack" for failure in self.failures):
+            pack.finish(self.store, out, len(tars), card(self), self.funnel)
+
+    def _stage(self, stage: str, todo: Sequence[Any], worker: Worker, done: int, resource: Resource) -> None:
+        """Runs the jobs of a stage and adds up their reports."""
+        counts: Counter[str] = Counter()
+        began = time.monotonic()
+        self.progress.start(stage, len(todo) + done, done)
+
+        def advance(report: Report) -> None:
+            counts.update(report.counts)
+            self.progress.advance(report)
+
+        if todo:
+            self._fail(self.executor.run(stage, todo, worker, resource, advance))
+        self.progress.end(stage, counts, time.monotonic() - began)
+
+    def _resource(self, stage: str, scorers: Sequence[str]) -> Resource:
+        """What a worker of a stage takes: the stage's own line, and what its scorers ask for, together."""
+        lines = [self.recipe.resources[name] for name in (stage, *scorers) if name in self.recipe.resources]
+        if not lines:
+            return Resource()
+        cpus = [line.cpus for line in lines if line.cpus is not None]
+        memory = [line.memory for line in lines if line.memory is not None]
+        workers = [line.workers for line in lines if line.workers is not None]
+        return Resource(
+            cpus=max(cpus, default=None),
+            gpus=sum(line.gpus for line in lines),
+            memory=max(memory, default=None),
+            workers=workers[0] if workers else None,
+        )
+
+    def _fail(self, failures: Sequence[Failure]) -> None:
+        self.failures.extend(failure for failure in failures if failure not in self.failures)
+
+    def _refuse_partial(self, shards: int) -> None:
+        """Nothing is selected or packed from a corpus with holes, unless told to."""
+        missing = len(self.slices) - shards
+        if (missing or self.failures) and not self.partial:
+            self.finish(missing)
+
+    def finish(self, missing: int = 0) -> None:
+        """Raises Incomplete if anything was left undone."""
+        if self.failures or missing:
+            listed = "\n  ".join(str(failure) for failure in self.failures[:50])
+            more = f"\n  ... and {len(self.failures) - 50} more" if len(self.failures) > 50 else ""
+            raise Incomplete(
+                f"{max(len(self.failures), missing)} of the planned jobs are not done:\n  {listed}{more}\n"
+                "Run the same command again to retry them, or add --partial to go on without them."
+            )
+
+
+def card(run: Run) -> str:
+    """The README.md beside the tars: what this is, what it was made from, and what was left out."""
+    lines = [
+        f"# {run.out.rpartition('/')[2]}",
+        "",
+        f"Made by curate from `{run.recipe.source.reader}` documents; format `{run.recipe.pack.format}`.",
+        "`index.json` lists the tars (wids), `SHA256SUMS` their sums, `funnel.json` what was kept and why not.",
+        f"The verdict on every single segment lies in `{run.verdicts}/`, keyed by document and position.",
+        *(
+            ["", "**Scores in this dataset come from a demo model**: they mean nothing for real use."]
+            if demo(run)
+            else []
+        ),
+        "",
+        "## Funnel",
+        "",
+        "| what | ended | because | how many |",
+        "|---|---|---|---|",
+        *(f"| {row['kind']} | {row['state']} | {row['reason'] or ''} | {row['count']} |" for row in run.funnel),
+        "",
+        "## Recipe",
+        "",
+        "```yaml",
+        run.path.read_text(encoding="utf-8").rstrip(),
+        *(f"# --set {key}={value}" for key, value in run.changes.items()),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def demo(run: Run) -> bool:
+    """Whether any scorer used a demo model."""
+    return any("demo" in map(str, scorer.given.values()) for scorer in run.scorers)

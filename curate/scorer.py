@@ -1,0 +1,251 @@
+"""Scorer: a recipe's scorers, found by name, with their identity and their order. Measures nothing.
+
+A scorer's identity is everything that could change its numbers: plugin, parameters, the weights' sha256, its code, how
+pictures are decoded, and the identity of the column it reads. Scores lie in a folder that bears it, so other
+thresholds, workers or recipe lines leave them valid, and another model never finds them.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import json
+import pkgutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import curate.filters
+from curate.document import Reader
+from curate.plugin import KINDS, Columns, Kind, Spec, build, parameters, spec_of
+from curate.recipe import Gate, Recipe, RecipeError, Score, nearest
+from curate.table import RAW_COLUMNS
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """One entry of a recipe's ``score:``, ready to be built in a worker."""
+
+    name: str
+    plugin: Any
+    given: Mapping[str, Any]
+    spec: Spec
+    view: str
+    columns: Mapping[Kind, Columns]
+    identity: str
+    after: Gate | None = None
+    gate_kind: Kind | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where its tables lie in a run."""
+        return f"scores/{self.name}-{self.identity}"
+
+    @cached_property
+    def all_columns(self) -> dict[str, Any]:
+        """Its columns of every kind, by name."""
+        return {name: kind for group in self.columns.values() for name, kind in group.items()}
+
+    @property
+    def upstream(self) -> str | None:
+        """The score whose column it reads, if any."""
+        return self.view.split(".")[0] if "." in self.view else None
+
+    def build(self) -> Callable[[list[Any]], list[Any]]:
+        """Its batch call; loads the model."""
+        return build(self.plugin, self.given)
+
+
+Catalogue = dict[str, dict[Kind, dict[str, Any]]]
+"""Score name -> kind of segment -> column -> type: everything that rules, gates and views may name."""
+
+
+def resolve(recipe: Recipe, folder: Path, corpus: Reader, file: str) -> list[Scorer]:
+    """The recipe's scorers in an order in which each comes after what it reads.
+
+    Raises:
+        RecipeError: a scorer, parameter or column that does not exist, or a circle.
+    """
+    found: dict[str, Scorer] = {}
+    waiting = dict(recipe.score)
+    while waiting:
+        ready = [name for name, entry in waiting.items() if not needs(entry, recipe, folder, file, name) & set(waiting)]
+        if not ready:
+            raise RecipeError(f"{file}: score: {', '.join(waiting)} wait for each other")
+        for name in ready:
+            found[name] = _resolve_one(name, waiting.pop(name), recipe, folder, catalogue(found, corpus), found, file)
+    return list(found.values())
+
+
+def needs(entry: Score, recipe: Recipe, folder: Path, file: str, name: str) -> set[str]:
+    """The names of the scores that an entry reads or is gated by."""
+    view = entry.on or spec_of(find(entry.use, folder, f"{file}: score.{name}.use")).view
+    names = {view.split(".")[0]} if "." in view else set()
+    names |= {entry.after.score.split(".")[0]} if entry.after else set()
+    unknown = names - set(recipe.score) - {"raw", "source"}
+    if unknown:
+        raise RecipeError(
+            f"{file}: score.{name}: no score named {unknown.pop()!r}{nearest('', [*recipe.score, 'raw', 'source'])}"
+        )
+    return names
+
+
+def _resolve_one(
+    name: str, entry: Score, recipe: Recipe, folder: Path, known: Catalogue, found: Mapping[str, Scorer], file: str
+) -> Scorer:
+    """One scorer, once everything that it reads is known."""
+    where = f"{file}: score.{name}"
+    plugin = find(entry.use, folder, f"{where}.use")
+    spec = spec_of(plugin)
+    try:
+        given = parameters(plugin, entry.parameters)
+    except TypeError as error:
+        options = [key for key in inspect.signature(plugin).parameters if inspect.isclass(plugin)] or [
+            *list(inspect.signature(plugin).parameters)[1:]
+        ]
+        raise RecipeError(f"{where}: {error}; {entry.use} takes {', '.join(options) or 'no parameters'}") from None
+    view, columns = entry.on or spec.view, dict(spec.columns)
+    upstream = None
+    if "." in view:
+        kind = column_kind(view, known, f"{where}.on")
+        columns = {kind: {key: value for group in spec.columns.values() for key, value in group.items()}}
+        upstream = found.get(view.split(".")[0])
+    gate_kind = column_kind(entry.after.score, known, f"{where}.after.score") if entry.after else None
+    if gate_kind not in (None, "document", *columns) and view not in {"document", "pair"}:
+        raise RecipeError(f"{where}.after: {entry.after and entry.after.score} is a column of {gate_kind}s")
+    if spec.pixels is not None and hasattr(plugin, "pixels"):
+        spec = replace(spec, pixels=plugin.pixels(**given))
+    if recipe.decode == "exact" and spec.pixels is not None:
+        spec = replace(spec, pixels="full")
+    batch = recipe.resources[name].batch if name in recipe.resources else None
+    scorer = Scorer(name, plugin, given, replace(spec, batch=batch or spec.batch), view, columns, "", entry.after)
+    return replace(scorer, gate_kind=gate_kind, identity=_identity(scorer, upstream))
+
+
+def catalogue(scorers: Mapping[str, Scorer] | list[Scorer], corpus: Reader) -> Catalogue:
+    """The columns of these scorers, of the corpus itself (``source``) and of the download (``raw``)."""
+    several = scorers.values() if isinstance(scorers, Mapping) else scorers
+    known: Catalogue = {"raw": {kind: dict(RAW_COLUMNS[kind]) for kind in KINDS}}
+    known["source"] = {kind: dict(corpus.columns.get(kind, {})) for kind in KINDS}
+    return known | {scorer.name: {kind: dict(group) for kind, group in scorer.columns.items()} for scorer in several}
+
+
+def column_kind(name: str, known: Catalogue, where: str, kind: Kind | None = None) -> Kind:
+    """The kind of segment that a column describes (``kind`` where several have one of that name)."""
+    score, _, column = name.partition(".")
+    kinds: list[Kind] = [each for each, group in known.get(score, {}).items() if column in group]
+    if kind in kinds:
+        return kind
+    if kinds and kind is None:
+        return kinds[0]
+    options = [f"{score}.{column}" for score, kinds in known.items() for each in kinds.values() for column in each]
+    said = f"is a column of {kinds[0]}s, not of {kind}s" if kinds else f"is no column{nearest(name, options)}"
+    raise RecipeError(f"{where}: {name!r} {said}")
+
+
+def find(use: str, folder: Path, where: str = "use") -> Any:
+    """A plugin by name: built in, beside the recipe, ``module:attribute``, or an entry point ``curate.filters``.
+
+    Raises:
+        RecipeError: nothing, or two things, of that name; with the names there are.
+    """
+    if ":" in use:
+        module_name, _, attribute = use.partition(":")
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+        try:
+            return getattr(importlib.import_module(module_name), attribute)
+        except (ModuleNotFoundError, AttributeError) as error:
+            raise RecipeError(f"{where}: {use!r}: {error}") from None
+    built_in = [module.name for module in pkgutil.iter_modules(curate.filters.__path__)]
+    beside = folder / f"{use}.py"
+    installed = {entry.name: entry for entry in entry_points(group="curate.filters")}
+    places = [use in built_in, beside.is_file(), use in installed]
+    if sum(places) > 1:
+        culprit = beside if places[1] else "one of the entry points"
+        raise RecipeError(f"{where}: {use!r} is found twice: rename {culprit}")
+    if places[0]:
+        return only_scorer(importlib.import_module(f"curate.filters.{use}"))
+    if places[1]:
+        return only_scorer(load_file(beside))
+    if places[2]:
+        return installed[use].load()
+    raise RecipeError(f"{where}: no scorer named {use!r}{nearest(use, [*built_in, *installed])}")
+
+
+def load_file(path: Path) -> ModuleType:
+    """A plain Python file as a module, loaded once."""
+    name = f"curate_plugin_{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise RecipeError(f"{path}: not a Python file")
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
+def only_scorer(module: ModuleType) -> Any:
+    """The one scorer that a module defines."""
+    scorers = [each for each in vars(module).values() if hasattr(each, "__curate__")]
+    own = [scorer for scorer in scorers if scorer.__module__ == module.__name__]
+    if len(own) != 1:
+        raise RecipeError(f"{module.__file__} defines {len(own)} scorers; name one as module:attribute")
+    return own[0]
+
+
+def _identity(scorer: Scorer, upstream: Scorer | None) -> str:
+    """8 hex digits of a hash of everything that could change the scores."""
+    weights = getattr(scorer.plugin, "weights", None)
+    files = [Path(file) for file in weights(**scorer.given)] if weights else []
+    code = sys.modules[scorer.plugin.__module__]
+    parts = {
+        "plugin": f"{code.__name__.partition('_plugin_')[0]}:{scorer.plugin.__qualname__}",
+        "parameters": {key: str(value) for key, value in scorer.given.items()},
+        "weights": {file.name: file_sha256(file) for file in sorted(files)},
+        "code": sorted(code_hash(Path(file)) for file in code_files(code)),
+        "pixels": scorer.spec.pixels and [scorer.spec.pixels, code_hash(Path(__file__).with_name("image.py"))],
+        "view": scorer.view,
+        "upstream": upstream and upstream.identity,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def code_files(module: ModuleType) -> set[str]:
+    """A plugin's file, and the files in its folder that it imports, and so on."""
+    found: set[str] = set()
+    waiting = [module]
+    folder = Path(str(module.__file__)).parent
+    while waiting:
+        current = waiting.pop()
+        found.add(str(current.__file__))
+        for value in list(vars(current).values()):
+            home = getattr(value, "__module__", None) or ""
+            owner = value if isinstance(value, ModuleType) else sys.modules.get(home)
+            file = getattr(owner, "__file__", None)
+            if owner and file and file not in found and Path(file).parent == folder:
+                waiting.append(owner)
+    return found
+
+
+def code_hash(path: Path) -> str:
+    """A hash of what a Python file says, blind to comments and layout."""
+    return hashlib.sha256(ast.dump(ast.parse(path.read_bytes())).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

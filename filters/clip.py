@@ -1,0 +1,150 @@
+"""CLIP: how well each image goes with each text of its document, and the image's embedding.
+
+Radford et al. 2021, through open_clip. Every distinct picture is encoded once a shard and every text once a document; the
+images x texts similarities are kept, the text embeddings are not. Thresholds only transfer between equal weights:
+LAION's 0.28 and 0.3 are for ``ViT-B-32-quickgelu`` / ``openai``, MMC4's 0.15 for ``ViT-L-14-quickgelu`` / ``openai``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from curate import Encoded, Image, Text, Vector, scores
+from curate.image import to_pil
+
+DEMO = Path(__file__).resolve().parent / "demo_models" / "clip"
+"""The demo model: trained on drawn shapes, of no use on real pictures."""
+
+Vectors = npt.NDArray[np.float32]
+
+
+@scores("document", image={"sim": float, "best": int, "sims": list[float], "embedding": Vector}, pixels=448, batch=64)
+class Clip:
+    """For each image: the best similarity (cosine, -1 to 1), the index of that text among the document's texts, the
+    similarities with all its texts in order, and the normalised embedding.
+
+    Args:
+        model: an open_clip name such as ``ViT-B-32-quickgelu``; a local folder with ``open_clip_config.json``,
+            weights and tokenizer; or ``demo``, the demo model that comes with curate.
+        weights: the tag of the pretrained weights, such as ``openai`` or ``laion2b_s34b_b79k``; none for a folder.
+    """
+
+    def __init__(self, model: str = "demo", weights: str = "") -> None:
+        import open_clip
+        import torch
+
+        self.torch = torch
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
+        precision = "bf16" if self.device == "cuda" else "fp32"
+        name = located(model)
+        if not weights and not name.startswith("local-dir:"):
+            raise ValueError(
+                f"clip: model {model!r} needs weights: one of {open_clip.list_pretrained_tags_by_model(model)}"
+            )
+        if weights:
+            check_activation(model, weights)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*QuickGELU.*")
+            self.model, self.preprocess = open_clip.create_model_from_pretrained(
+                name, weights or None, precision=precision, device=self.device
+            )
+        self.model.eval()
+        self.tokenize = open_clip.get_tokenizer(name)
+
+    @staticmethod
+    def weights(model: str = "demo", weights: str = "") -> list[Path]:
+        """The files that the scores depend on."""
+        name = located(model)
+        if name.startswith("local-dir:"):
+            return sorted(path for path in Path(name.removeprefix("local-dir:")).iterdir() if path.is_file())
+        import open_clip
+
+        return [Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(model, weights)))]
+
+    @staticmethod
+    def pixels(model: str = "demo", weights: str = "") -> int:  # noqa: ARG004 - the parameters of the class
+        """The short side that a reduced decode must keep: twice what the model reads (docs/benchmarks.md)."""
+        return 2 * image_side(model)
+
+    def prepare(self, image: Image) -> Any:
+        """The model's own preprocessing, in the decoding threads: (3, side, side)."""
+        assert image.pixels is not None
+        return self.preprocess(to_pil(image.pixels))
+
+    def encode_image(self, batch: list[Any]) -> Vectors:
+        """(n, d), normalised."""
+        with self.torch.inference_mode():
+            pictures = self.torch.stack(batch).to(self.device, self.dtype, non_blocking=True)
+            vectors: Vectors = self.model.encode_image(pictures, normalize=True).float().cpu().numpy()
+        return vectors
+
+    def encode_text(self, texts: list[Text]) -> Vectors:
+        """(n, d), normalised; a text is cut at the model's context length."""
+        with self.torch.inference_mode():
+            tokens = self.tokenize([text.text for text in texts]).to(self.device)
+            vectors: Vectors = self.model.encode_text(tokens, normalize=True).float().cpu().numpy()
+        return vectors
+
+    def __call__(self, documents: list[Encoded]) -> list[dict[int, dict[str, Any]]]:
+        """The rows of each document's images."""
+        return [relate(document) for document in documents]
+
+
+def relate(document: Encoded) -> dict[int, dict[str, Any]]:
+    """Similarities of each image with each text, in document order."""
+    texts = np.stack([document.texts[at] for at in document.document.texts]) if document.texts else None
+    rows: dict[int, dict[str, Any]] = {}
+    for at, vector in document.images.items():
+        sims = texts @ vector if texts is not None else np.empty(0, np.float32)
+        best = {"sim": float(sims.max()), "best": int(sims.argmax())} if len(sims) else {}
+        rows[at] = {**best, "sims": sims, "embedding": vector}
+    return rows
+
+
+def located(model: str) -> str:
+    """The name by which open_clip finds a model: its own, or local-dir:PATH for a folder."""
+    folder = DEMO if model == "demo" else Path(model)
+    if (folder / "open_clip_config.json").is_file():
+        return f"local-dir:{folder}"
+    if model == "demo" or "/" in model:
+        raise FileNotFoundError(f"clip: {folder} has no open_clip_config.json")
+    return model
+
+
+def image_side(model: str) -> int:
+    """The side in pixels that a model reads, from its config; imports nothing heavy."""
+    name = located(model)
+    if name.startswith("local-dir:"):
+        config = json.loads((Path(name.removeprefix("local-dir:")) / "open_clip_config.json").read_text())["model_cfg"]
+    else:
+        package = importlib.util.find_spec("open_clip")
+        if package is None or package.origin is None:
+            raise ImportError("clip needs open_clip: install curate-interleaved[models]")
+        file = Path(package.origin).parent / "model_configs" / f"{name}.json"
+        if not file.is_file():
+            raise ValueError(f"clip: open_clip has no model {model!r}")
+        config = json.loads(file.read_text())
+    side = config["vision_cfg"].get("image_size", 224)
+    return max(side) if isinstance(side, list) else int(side)
+
+
+def check_activation(model: str, weights: str) -> None:
+    """Refuses weights trained with QuickGELU in a model without it, which open_clip would score wrongly."""
+    import open_clip
+
+    trained = open_clip.get_pretrained_cfg(model, weights)
+    if not trained:
+        tags = open_clip.list_pretrained_tags_by_model(model)
+        raise ValueError(f"clip: model {model!r} has no weights {weights!r}; it has {', '.join(tags) or 'none'}")
+    quick = bool(trained.get("quick_gelu"))
+    if quick != bool((open_clip.get_model_config(model) or {}).get("quick_gelu")):
+        other = f"{model}-quickgelu" if quick else model.removesuffix("-quickgelu")
+        raise ValueError(f"clip: QuickGELU mismatch: {weights!r} of {model!r} would score wrongly; use model: {other}")
