@@ -1,4 +1,4 @@
-"""Address: which IP addresses may be asked for a picture. Pure tables; resolves no name and opens no connection.
+"""Address: which URLs and IP addresses may be asked for a picture. Resolves no name and opens no connection.
 
 A crawler follows URLs that strangers wrote, so it must not be led to its own machine, its network or a cloud's
 metadata service. ``ipaddress.is_global`` is not enough: it calls multicast, 6to4 and NAT64 global, and those lead
@@ -8,8 +8,16 @@ back to private IPv4 addresses.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 
+from yarl import URL
+
+from curate.fetched import Refused
+from curate.status import Status
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_HOST = re.compile(r"[A-Za-z0-9._:%-]+")
 _LOOPBACK = tuple(ipaddress.ip_network(net) for net in ("127.0.0.0/8", "::1/128"))
 
 # IANA's special-purpose registry, without the blocks that are reachable by everyone.
@@ -47,6 +55,10 @@ _CLOSED_IPV6 = tuple(
 )
 
 
+class BlockedAddress(OSError):  # noqa: N818 - it is we who block
+    """A name that leads to no public address. An OSError, which is what a resolver may raise."""
+
+
 def is_public(address: str, *, allow_loopback: bool = False) -> bool:
     """Whether an IP address belongs to the public internet; False for anything that is no address.
 
@@ -76,3 +88,43 @@ def is_address(host: str) -> bool:
     except (OSError, UnicodeError, ValueError):
         return False
     return True
+
+
+def parse_url(text: str, base: URL | None = None) -> URL:
+    """A URL that can be asked for: http(s), with a host, quoted, its name in ASCII; relative to ``base`` if given.
+
+    Raises:
+        Refused: blocked_scheme for another scheme or an unusable URL.
+    """
+    text = text.strip()
+    if _CONTROL.search(text):
+        raise Refused(Status.BLOCKED_SCHEME, "control character in URL")
+    try:
+        text.encode()  # lone surrogates cannot be sent
+        url = URL(text) if base is None else base.join(URL(text))
+        host = url.raw_host
+    except ValueError as error:
+        raise Refused(Status.BLOCKED_SCHEME, f"unusable URL: {error}"[:200]) from None
+    if url.scheme not in ("http", "https"):
+        raise Refused(Status.BLOCKED_SCHEME, f"scheme {url.scheme[:20]!r}")
+    if not host or not _HOST.fullmatch(host):
+        raise Refused(Status.BLOCKED_SCHEME, "no usable host in URL")
+    return url.with_fragment(None)
+
+
+def vet_host(url: URL, allow_loopback: bool) -> None:
+    """Refuses a URL whose host is itself an address and not a public one; names are vetted when they are resolved.
+
+    Raises:
+        Refused: blocked_address.
+    """
+    host = url.raw_host or ""
+    if is_address(host) and not is_public(host, allow_loopback=allow_loopback):
+        raise Refused(Status.BLOCKED_ADDRESS, f"{host} is not a public address")
+
+
+def vetted(text: str, allow_loopback: bool, base: URL | None = None) -> URL:
+    """``parse_url`` and ``vet_host`` in one; raises what they raise."""
+    url = parse_url(text, base)
+    vet_host(url, allow_loopback)
+    return url

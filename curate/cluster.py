@@ -139,11 +139,12 @@ class RayCluster:
 
 def as_cause(error: RayError) -> BaseException:
     """What really went wrong in the worker."""
-    if isinstance(error, RayTaskError) and isinstance(error.cause, BaseException):
-        return error.cause
+    cause = getattr(error, "cause", None)
+    if isinstance(error, RayTaskError) and isinstance(cause, BaseException):
+        return cause
     if isinstance(error, RayActorError):
         return RuntimeError("the worker died (killed, out of memory, or its node was lost)")
-    return error
+    return RuntimeError(str(error))
 
 
 @contextmanager

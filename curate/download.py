@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import re
 import socket
 import ssl
 import time
@@ -22,10 +21,10 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from curate.address import is_address, is_public
+from curate.address import BlockedAddress, is_address, is_public, parse_url, vetted
 from curate.fetched import Fetch as Fetch
 from curate.fetched import Fetched as Fetched
-from curate.fetched import Inflater, Refused, examine
+from curate.fetched import Refused, examine, read_body
 from curate.fetched import Request as Request
 from curate.politeness import Turns, opted_out, retry_after
 from curate.status import Status
@@ -36,13 +35,8 @@ TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 522, 524})
 LOOKAHEAD = 100_000
 """Requests read ahead of the ones being answered, so that one host's many do not hide the others."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LARGE = 1 << 14  # bytes from which hashing leaves the event loop
-
-
-class BlockedAddress(OSError):  # noqa: N818 - as above
-    """A name that leads to no public address. An OSError, which is what a resolver may raise."""
 
 
 def download(
@@ -61,14 +55,9 @@ def download(
         await _Client(settings, on_done, iter(requests)).run(resolver)
 
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(run())
+        asyncio.run(run())
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    return None
 
 
 def status_of(outcome: int | Exception) -> Status:
@@ -96,37 +85,6 @@ def status_of(outcome: int | Exception) -> Status:
             return Status.HTTP_PERMANENT
         case _:
             return Status.CONNECT
-
-
-def parse_url(text: str, base: URL | None = None) -> URL:
-    """A URL that can be asked for: http(s), with a host, quoted, its name in ASCII; relative to ``base`` if given.
-
-    Raises:
-        Refused: blocked_scheme for another scheme or an unusable URL.
-    """
-    text = text.strip()
-    if _CONTROL.search(text):
-        raise Refused(Status.BLOCKED_SCHEME, "control character in URL")
-    try:
-        url = URL(text) if base is None else base.join(URL(text))
-        host = url.raw_host
-    except ValueError as error:
-        raise Refused(Status.BLOCKED_SCHEME, f"unusable URL: {error}"[:200]) from None
-    if url.scheme not in ("http", "https"):
-        raise Refused(Status.BLOCKED_SCHEME, f"scheme {url.scheme[:20]!r}")
-    if not host:
-        raise Refused(Status.BLOCKED_SCHEME, "no host in URL")
-    return url.with_fragment(None)
-
-
-def vet_host(host: str, settings: Fetch) -> None:
-    """Refuses a host that is itself an address and not a public one; names are vetted when they are resolved.
-
-    Raises:
-        Refused: blocked_address.
-    """
-    if is_address(host) and not is_public(host, allow_loopback=settings.allow_loopback):
-        raise Refused(Status.BLOCKED_ADDRESS, f"{host} is not a public address")
 
 
 class VettedResolver(AbstractResolver):
@@ -175,7 +133,7 @@ class _Client:
     async def run(self, resolver: AbstractResolver | None) -> None:
         """Answers every request."""
         settings = self._settings
-        inner = resolver or aiohttp.AsyncResolver(timeout=settings.connect_timeout, tries=2)
+        inner = resolver or _resolver(settings)
         connector = aiohttp.TCPConnector(limit=0, resolver=VettedResolver(inner, settings), ttl_dns_cache=300)
         session = aiohttp.ClientSession(
             connector=connector,
@@ -199,8 +157,7 @@ class _Client:
         while self._open < LOOKAHEAD and (request := next(self._requests, None)) is not None:
             self._open += 1
             try:
-                url = parse_url(request.url)
-                vet_host(url.raw_host or "", self._settings)
+                url = vetted(request.url, self._settings.allow_loopback)
             except Refused as error:
                 self._open -= 1
                 self._on_done(Fetched(request.url, error.status, str(error)))
@@ -246,18 +203,21 @@ class _Client:
                 raise Refused(status_of(response.status), f"HTTP {response.status}", wait)
             directive = opted_out(response.headers.getall("X-Robots-Tag", ()), settings.opt_out, settings.product)
             if directive:
-                response.close()
                 raise Refused(Status.XROBOTS_OPTOUT, f"X-Robots-Tag: {directive}")
-            return await _body(response, settings.max_bytes)
+            encoding = response.headers.get("Content-Encoding", "").strip().lower()
+            try:
+                return await read_body(
+                    response.content.iter_any(), response.content_length, encoding, settings.max_bytes
+                )
+            except (aiohttp.ClientConnectionError, ConnectionError) as error:
+                raise Refused(Status.TRUNCATED_BODY, str(error)) from None
 
     def _redirect(self, job: _Job, response: aiohttp.ClientResponse) -> URL:
         if job.redirects >= self._settings.max_redirects:
             raise Refused(Status.HTTP_PERMANENT, f"more than {self._settings.max_redirects} redirects")
         if "Location" not in response.headers:
             raise Refused(Status.HTTP_PERMANENT, f"HTTP {response.status} without Location")
-        url = parse_url(response.headers["Location"], job.url)
-        vet_host(url.raw_host or "", self._settings)
-        return url
+        return vetted(response.headers["Location"], self._settings.allow_loopback, job.url)
 
     def _fail(self, job: _Job, error: Exception) -> None:
         """Ends a job, or has it asked again after a pause in which it holds no worker and no turn."""
@@ -295,23 +255,46 @@ def _no_such_name(error: Exception) -> bool:
     return code in (socket.EAI_NONAME, socket.EAI_NODATA, 1, 4, 8)  # c-ares: no data, not found, bad name
 
 
-async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The body, inflated if need be, never holding more than ``limit`` bytes and a chunk."""
-    if (response.content_length or 0) > limit:
-        response.close()
-        raise Refused(Status.TOO_LARGE, f"Content-Length {response.content_length} > {limit}")
-    encoding = response.headers.get("Content-Encoding", "").strip().lower()
-    inflater = Inflater(encoding, limit) if encoding in ("gzip", "x-gzip", "deflate") else None
-    chunks, size = [], 0
+def vet(urls: Iterable[str], settings: Fetch, resolver: AbstractResolver | None = None) -> dict[str, URL | Fetched]:
+    """For a downloader that vets nothing itself: each URL as it may be asked for, or how it ends unasked.
+
+    That downloader resolves names again, so this does not stop a name that leads elsewhere the second time.
+    """
+    answers: dict[str, URL | Fetched] = {}
+    for text in urls:
+        try:
+            answers[text] = vetted(text, settings.allow_loopback)
+        except Refused as error:
+            answers[text] = Fetched(text, error.status, str(error))
+    hosts = {answer.raw_host or "" for answer in answers.values() if isinstance(answer, URL)}
+    closed = asyncio.run(_closed([host for host in hosts if not is_address(host)], settings, resolver))
+    for text, answer in answers.items():
+        if isinstance(answer, URL) and (why := closed.get(answer.raw_host or "")):
+            answers[text] = Fetched(text, status_of(why), str(why))
+    return answers
+
+
+async def _closed(hosts: list[str], settings: Fetch, resolver: AbstractResolver | None) -> dict[str, Exception]:
+    """The names that lead to no public address, and why."""
+    inner, slots = resolver or _resolver(settings), asyncio.Semaphore(settings.concurrency)
+    names = VettedResolver(inner, settings)
+
+    async def why(host: str) -> Exception | None:
+        try:
+            async with slots:
+                await names.resolve(host)
+        except BlockedAddress as error:
+            return error
+        except OSError as error:
+            return socket.gaierror(str(error))
+        return None
+
     try:
-        async for chunk in response.content.iter_any():
-            chunks.append(inflater.feed(chunk) if inflater else chunk)
-            size += len(chunks[-1])
-            if size > limit:
-                response.close()
-                raise Refused(Status.TOO_LARGE, f"body > {limit} bytes")
-    except (aiohttp.ClientConnectionError, ConnectionError) as error:
-        raise Refused(Status.TRUNCATED_BODY, str(error)) from None
-    if inflater:
-        inflater.finish()
-    return b"".join(chunks)
+        found = await asyncio.gather(*(why(host) for host in hosts))
+    finally:
+        await inner.close()
+    return {host: error for host, error in zip(hosts, found, strict=True) if error}
+
+
+def _resolver(settings: Fetch) -> AbstractResolver:
+    return aiohttp.AsyncResolver(timeout=settings.connect_timeout, tries=2)

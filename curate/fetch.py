@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from curate import table
 from curate.document import DOCUMENT, Document, Image, Origin, Reader, Text, document_id
@@ -133,7 +133,7 @@ class Spool:
         self._file.seek(offset)
         return self._file.read(length)
 
-    def __enter__(self) -> Spool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -166,7 +166,7 @@ def raw_rows(
 
 def image_row(image: Image, one: Fetched, offsets: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
     """What became of one image."""
-    row = {"url": image.url, "alt": image.alt, "status": str(one.status), "detail": one.detail or None}
+    row: dict[str, Any] = {"url": image.url, "alt": image.alt, "status": str(one.status), "detail": one.detail or None}
     row |= {"http": one.http, "attempts": one.attempts, "final_url": one.final_url or None}
     if one.status != Status.OK:
         return row

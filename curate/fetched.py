@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import AsyncIterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -129,6 +130,26 @@ class Inflater:
         """Raises Refused where the end is missing."""
         if not self._undo.eof:
             raise Refused(Status.TRUNCATED_BODY, "compressed body ends early")
+
+
+async def read_body(chunks: AsyncIterable[bytes], length: int | None, encoding: str, limit: int) -> bytes:
+    """The body, inflated if need be, never holding more than ``limit`` bytes and a chunk; ``length`` is the announced.
+
+    Raises:
+        Refused: too_large, or what the compression has to say.
+    """
+    if (length or 0) > limit:
+        raise Refused(Status.TOO_LARGE, f"Content-Length {length} > {limit}")
+    inflater = Inflater(encoding, limit) if encoding in ("gzip", "x-gzip", "deflate") else None
+    pieces, size = [], 0
+    async for chunk in chunks:
+        pieces.append(inflater.feed(chunk) if inflater else chunk)
+        size += len(pieces[-1])
+        if size > limit:
+            raise Refused(Status.TOO_LARGE, f"body > {limit} bytes")
+    if inflater:
+        inflater.finish()
+    return b"".join(pieces)
 
 
 def examine(answer: Fetched, body: bytes, digest: str | None, settings: Fetch) -> Fetched:

@@ -33,7 +33,9 @@ Measured against a full decode: 28-40 dB at 1.25, 33-40 dB at 2.5, and 40 dB for
 twice is not averaging once. So ``exact``, which img2dataset's pixels can be compared with, is the default.
 """
 
-_PIL_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+_PIL_ERRORS = (  # RuntimeError is how the AVIF decoder speaks of broken files
+    OSError, SyntaxError, ValueError, EOFError, IndexError, RuntimeError, struct.error, Image.DecompressionBombError,
+)  # fmt: skip
 _HARMLESS = re.compile(r"Corrupt JPEG data: \d\d? extraneous bytes before marker 0xd9|Invalid SOS parameters")
 
 

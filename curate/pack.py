@@ -87,7 +87,7 @@ class PackWorker:
         began = time.monotonic()
         writer = WRITERS[self.pack.format]
         name = writer.tar.format(tar.number)
-        facts = {"url": name, "nsamples": 0, "documents": 0, "images": 0, "texts": 0, "leftover": 0}
+        facts = dict.fromkeys(("nsamples", "documents", "images", "texts", "leftover"), 0)
         rows: list[dict[str, Any]] = []
         with self.store.writing(f"{self.out}/{name}") as path:
             with open_tar(path) as out:
@@ -104,11 +104,11 @@ class PackWorker:
                         facts["images"] += images
                         facts["texts"] += len(sample.entries) - images
             conserve("documents", tar.shard, sum(count for *_, count in tar.parts), facts["documents"])
-            facts |= {"filesize": path.stat().st_size, **digests(path)}
+            file = {"url": name, "filesize": path.stat().st_size, **digests(path)}
         if rows:
             with self.store.writing(f"{self.out}/{Path(name).stem}.parquet") as path:
                 table.write(path, pa.Table.from_pylist(rows))
-        self.store.put_json(f"{self.out}/meta/{tar.shard}.json", facts)
+        self.store.put_json(f"{self.out}/meta/{tar.shard}.json", facts | file)
         report = Report(tar.shard, seconds=time.monotonic() - began)
         report.counts.update(samples=facts["nsamples"], images=facts["images"], texts=facts["texts"])
         return report

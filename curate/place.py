@@ -1,5 +1,4 @@
-"""Place: where images stand among the texts of a document. Works on survivors, after the last removal; drops none
-but, if told so, images beyond the texts' capacity.
+"""Place: where images stand among the texts of a document. Works on survivors, after the last removal.
 
 The assignment is MMC4's (Zhu et al. 2023, section 3): maximise the total similarity with at most one image for each
 text; images that are left over go to their best text.

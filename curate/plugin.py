@@ -35,7 +35,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -151,6 +151,5 @@ def parameters(plugin: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 def build(plugin: Any, given: Mapping[str, Any]) -> Callable[[list[Any]], list[Any]]:
     """The batch call of a scorer: the function with its parameters, or an instance of the class."""
     if inspect.isclass(plugin):
-        instance: Callable[[list[Any]], list[Any]] = plugin(**given)
-        return instance
+        return cast(Callable[[list[Any]], list[Any]], plugin(**given))
     return lambda batch: plugin(batch, **given)

@@ -1,4 +1,4 @@
-"""Run: the stages of a recipe, one after the other, each over the shards that are not done yet. Measures nothing itself.
+"""Run: the stages of a recipe in order, each over the shards that are not done yet. Measures nothing itself.
 
 A stage reads names and writes names. Jobs run in this process or on Ray through the same ``Executor`` seam; what is
 done is what exists, so a killed run goes on where it was.
@@ -10,14 +10,14 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
 
-from curate import pack, select
+from curate import pack
 from curate.document import Reader
 from curate.fetch import FetchWorker
 from curate.formats import Slice
@@ -26,6 +26,7 @@ from curate.recipe import Recipe, RecipeError, Resource, load, nearest
 from curate.report import Report, StopRun
 from curate.score import ScoreWorker, gate_name, is_done
 from curate.scorer import Catalogue, Scorer, catalogue, column_kind, resolve
+from curate.select import COUNTS, Bound, SelectWorker, bind, funnel, top_threshold, verdict_hash
 from curate.shard import RAW
 from curate.source import load_reader
 from curate.source import plan as plan_source
@@ -157,9 +158,9 @@ class Run:
             where = f"{self.path}: keep.{at}.{rule.kind}"
             if "." in rule.column:
                 column_kind(rule.column, self.known, where, rule.kind)
-            elif rule.kind != "document" or rule.column not in select.COUNTS:
+            elif rule.kind != "document" or rule.column not in COUNTS:
                 names = [f"{score}.{name}" for score, kinds in self.known.items() for name in kinds[rule.kind]]
-                counts = list(select.COUNTS) if rule.kind == "document" else []
+                counts = list(COUNTS) if rule.kind == "document" else []
                 raise RecipeError(f"{where}: {rule.column!r} is no column{nearest(rule.column, counts + names)}")
             if rule.top is not None and "." not in rule.column:
                 raise RecipeError(f"{where}: top needs a measured column")
@@ -255,14 +256,14 @@ class Run:
         return set(shards) - there
 
     @cached_property
-    def bound(self) -> list[select.Bound]:
+    def bound(self) -> list[Bound]:
         """The rules with their columns; the thresholds of ``top`` rules are open."""
-        return select.bind(self.recipe, self.scorers, self.known)
+        return bind(self.recipe, self.scorers, self.known)
 
     @property
     def verdicts(self) -> str:
         """The folder of the verdicts that this recipe comes to."""
-        return f"verdicts/{select.verdict_hash(self.recipe, self.bound, self.scored)}"
+        return f"verdicts/{verdict_hash(self.recipe, self.bound, self.scored)}"
 
     @property
     def scored(self) -> list[str]:
@@ -281,16 +282,16 @@ class Run:
         rules = {"keep": [str(each.rule) for each in bound], "top": [each.threshold for each in bound]}
         if todo:
             self.store.put_json(f"{folder}/rules.json", rules)
-        worker = select.SelectWorker(self.store, bound, self.recipe.empty, folder)
+        worker = SelectWorker(self.store, bound, self.recipe.empty, folder)
         self._stage("select", todo, worker, len(shards) - len(todo), self._resource("select", []))
         if not self.store.exists(f"{folder}/funnel.json"):
             self._refuse_partial(len(shards))
-            self.store.put_json(f"{folder}/funnel.json", select.funnel(self.store, folder, shards))
+            self.store.put_json(f"{folder}/funnel.json", funnel(self.store, folder, shards))
 
-    def _with_threshold(self, each: select.Bound, shards: Sequence[str]) -> select.Bound:
+    def _with_threshold(self, each: Bound, shards: Sequence[str]) -> Bound:
         if each.rule.top is None:
             return each
-        return select.Bound(each.rule, each.folder, each.type, select.top_threshold(self.store, each, shards))
+        return replace(each, threshold=top_threshold(self.store, each, shards))
 
     @property
     def funnel(self) -> list[dict[str, Any]]:

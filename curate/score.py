@@ -140,11 +140,13 @@ class Task:
         if view == "pair":
             captions = self._captions(raw)
 
-            def see(sha256: str, item: Any) -> None:
-                for caption in captions.get(sha256, ()):
-                    pictures.add((sha256, caption), (item, Text(caption)))
-        else:
-            see = pictures.add
+        def see(sha256: str, item: Any) -> None:
+            if view != "pair":
+                pictures.add(sha256, item)
+                return
+            for caption in captions.get(sha256, ()):
+                pictures.add((sha256, caption), (item, Text(caption)))
+
         return Viewer(self.scorer.name, spec, self.wanted, getattr(call, "prepare", None), see)
 
     def finish(self, raw: RawShard, call: Callable[[list[Any]], Any]) -> None:
@@ -209,10 +211,11 @@ class Task:
     def _finish_documents(self, raw: RawShard, call: Callable[[list[Any]], Any]) -> None:
         vectors = self._pictures.results if self._pictures else None
         for documents in self._batches(raw, vectors):
+            ready: Sequence[Document | Encoded]
             ready = self._encode(documents, call, vectors) if vectors is not None else documents
             size = self.scorer.spec.batch
             for start in range(0, len(ready), size):
-                batch = ready[start : start + size]
+                batch = list(ready[start : start + size])
                 for item, result in zip(batch, checked(self.scorer.name, call, batch), strict=True):
                     document = item.document if isinstance(item, Encoded) else item
                     rows = (result or {}) if self.scorer.spec.per_document else {DOCUMENT: result}

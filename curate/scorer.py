@@ -115,7 +115,7 @@ def _resolve_one(
     view, columns = entry.on or spec.view, dict(spec.columns)
     upstream = None
     if "." in view:
-        kind = column_kind(view, known, f"{where}.on")
+        kind = column_kind(view, known, f"{where}.on", prefer=next(iter(spec.columns)))
         columns = {kind: {key: value for group in spec.columns.values() for key, value in group.items()}}
         upstream = found.get(view.split(".")[0])
     gate_kind = column_kind(entry.after.score, known, f"{where}.after.score") if entry.after else None
@@ -138,12 +138,13 @@ def catalogue(scorers: Mapping[str, Scorer] | list[Scorer], corpus: Reader) -> C
     return known | {scorer.name: {kind: dict(group) for kind, group in scorer.columns.items()} for scorer in several}
 
 
-def column_kind(name: str, known: Catalogue, where: str, kind: Kind | None = None) -> Kind:
-    """The kind of segment that a column describes (``kind`` where several have one of that name)."""
+def column_kind(name: str, known: Catalogue, where: str, kind: Kind | None = None, prefer: Kind | None = None) -> Kind:
+    """The kind of segment that a column describes: it must be ``kind``, or is best ``prefer``, of several."""
     score, _, column = name.partition(".")
     kinds: list[Kind] = [each for each, group in known.get(score, {}).items() if column in group]
-    if kind in kinds:
-        return kind
+    for wish in (kind, prefer):
+        if wish in kinds:
+            return wish
     if kinds and kind is None:
         return kinds[0]
     options = [f"{score}.{column}" for score, kinds in known.items() for each in kinds.values() for column in each]
@@ -218,6 +219,9 @@ def _identity(scorer: Scorer, upstream: Scorer | None) -> str:
         "code": sorted(code_hash(Path(file)) for file in code_files(code)),
         "pixels": scorer.spec.pixels and [scorer.spec.pixels, code_hash(Path(__file__).with_name("image.py"))],
         "view": scorer.view,
+        "columns": {
+            kind: {name: str(type_) for name, type_ in group.items()} for kind, group in scorer.columns.items()
+        },
         "upstream": upstream and upstream.identity,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]

@@ -23,7 +23,7 @@ class Store:
     """Files by name below one URL (``runs/a``, ``s3://bucket/run``); pickles to the URL alone."""
 
     def __init__(self, url: str | Path) -> None:
-        self.url = str(url)
+        self.url = str(url) if "://" in str(url) else str(Path(url).absolute())
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
         return Store, (self.url,)

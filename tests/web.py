@@ -36,7 +36,7 @@ class Seen:
 
 @dataclass
 class Site:
-    """``with Site({"/a.jpg": data}) as site`` serves 127.0.0.1; other paths are 404. Paths are matched without query."""
+    """``with Site({"/a.jpg": data}) as site`` serves 127.0.0.1; other paths are 404. A query is ignored."""
 
     pages: Mapping[str, Page]
     host: str = "127.0.0.1"
@@ -75,6 +75,7 @@ class Site:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
                 page = site._note(self)
@@ -97,7 +98,7 @@ class Site:
                 self.end_headers()
                 self.wfile.write(reply.body)
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, *args: object) -> None:
                 pass
 
         return Handler

@@ -1,0 +1,77 @@
+"""The demo: draws a small web, serves it from loopback, and runs the three pipelines on a Ray of this machine.
+
+    python -m curate.demo [FOLDER]
+
+The second time it finds everything done. Scores come from a demo model that knows drawn shapes and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from curate import explain, screen
+from curate.cli import open_run
+from curate.cluster import connect
+from curate.demo import web
+from curate.run import InProcess, Run
+
+CORPORA = ("mmc4", "laion", "coyo")
+
+
+def main(folder: str = "demo") -> None:
+    """Builds what is missing, runs what is not done, and shows it."""
+    console, began, home = Console(), time.monotonic(), Path(folder)
+    home.mkdir(exist_ok=True)
+    os.chdir(home.absolute().parent)
+    home = Path(home.name)
+    facts = home / "web" / "port.json"
+    with web.serve(home / "web", json.loads(facts.read_text()) if facts.exists() else 0) as port:
+        if not facts.exists():
+            console.print("Drawing the shapes world ...")
+            web.build(home / "web", port)
+            facts.write_text(json.dumps(port))
+        console.print(f"A small web stands at http://127.0.0.1:{port} (loopback), with manifests in {home / 'web'}.")
+        for corpus in CORPORA:
+            recipe = home / f"{corpus}.yaml"
+            if not recipe.exists():
+                shutil.copyfile(Path(__file__).with_name(recipe.name), recipe)
+                recipe.write_text(recipe.read_text().replace("demo/web", f"{home}/web"))
+        checked = open_run(home / "mmc4.yaml", str(home / "runs/mmc4"), None, None, False, InProcess())
+        with connect("local", None, [scorer.plugin for scorer in checked.scorers]) as cluster:
+            for corpus in CORPORA:
+                console.rule(f"{corpus}: curate run {home / corpus}.yaml --ray local --out {home / 'runs' / corpus}")
+                run = open_run(home / f"{corpus}.yaml", str(home / "runs" / corpus), None, None, False, cluster)
+                do(run)
+                screen.show_funnel(console, run.funnel)
+                console.print(f"Tars: {run.store.path(run.out)}", soft_wrap=True)
+    show(console, home)
+    console.print(f"\nDone in {time.monotonic() - began:.0f} s. The scores come from a demo model: drawn shapes only.")
+    console.print(f"Look further: curate show {home}/runs/mmc4, curate hist clip.sim --run {home}/runs/laion,")
+    console.print(f"or decide anew: curate run {home}/mmc4.yaml --out {home}/runs/mmc4 --set keep.3.min=0.8")
+
+
+def do(run: Run) -> None:
+    """All stages of one pipeline."""
+    for stage in (run.fetch, run.score, run.select, run.pack):
+        stage()
+    run.store.put_json("latest.json", {"recipe": str(run.path.absolute()), "limit": None, "set": {}})
+    run.finish()
+
+
+def show(console: Console, home: Path) -> None:
+    """One kept and one dropped document of the interleaved run."""
+    run = open_run(home / "mmc4.yaml", str(home / "runs/mmc4"), None, None, True, InProcess())
+    for state, (shard, document) in explain.examples(run).items():
+        console.rule(f"a document that was {state}: curate why {document[:12]} --run {home}/runs/mmc4")
+        screen.show_document(console, explain.why(run, shard, document))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
