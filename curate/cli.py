@@ -16,9 +16,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from curate.executor import InProcess
 from curate.recipe import RecipeError
 from curate.report import StopRun
-from curate.run import Incomplete, InProcess, Run
+from curate.run import Incomplete, Run
 from curate.store import Store
 
 app = typer.Typer(

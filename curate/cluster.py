@@ -20,22 +20,24 @@ import ray
 from ray import cloudpickle
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from curate.executor import ATTEMPTS, Failure, Worker, name_of, spell
 from curate.recipe import Resource
 from curate.report import Report, StopRun
-from curate.run import ATTEMPTS, Failure, Worker, name_of, spell
 
 
 class Actor:
     """A worker process: holds a stage's worker, and so its models."""
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+    def __init__(self) -> None:
+        self._worker: Worker | None = None
 
-    def ready(self) -> None:
-        """Returns once the process runs."""
+    def take(self, worker: Worker) -> None:
+        """Takes up the work of a stage; what the last one held is let go."""
+        self._worker = worker
 
     def work(self, job: Any) -> Report:
         """Does one job."""
+        assert self._worker is not None
         return self._worker(job)
 
 
@@ -55,13 +57,14 @@ class Pool:
         """Starts actors until there are as many as there is work for, between ``least`` and ``most``."""
         alive = len(self.starting) + len(self.idle) + len(self.busy)
         for _ in range(max(self.least, min(self.most, wanted)) - alive):
-            actor = self.start()
-            self.starting[actor.ready.remote()] = actor
+            actor, ready = self.start()
+            self.starting[ready] = actor
 
-    def close(self) -> None:
-        """Ends all actors."""
-        for actor in [*self.starting.values(), *self.idle, *(actor for actor, _ in self.busy.values())]:
+    def close(self) -> list[Any]:
+        """Ends the actors that are busy or not up yet, and gives back the idle ones."""
+        for actor in [*self.starting.values(), *(actor for actor, _ in self.busy.values())]:
             ray.kill(actor)
+        return self.idle
 
 
 class RayCluster:
@@ -69,11 +72,12 @@ class RayCluster:
 
     def __init__(self, workers: int | None = None) -> None:
         self._workers = workers
+        self._spare: tuple[Resource, list[Any]] = (Resource(), [])
 
     def run(
         self, stage: str, jobs: Sequence[Any], worker: Worker, resource: Resource, done: Callable[[Report], None]
     ) -> list[Failure]:
-        """See ``curate.run.Executor``. A job whose worker dies, or raises, is tried on a fresh worker."""
+        """See ``curate.executor.Executor``. A job whose worker dies, or raises, is tried on a fresh worker."""
         pool = self._pool(worker, resource)
         queue, attempts, failures = deque(jobs), Counter[str](), list[Failure]()
         try:
@@ -102,7 +106,7 @@ class RayCluster:
                         else:
                             failures.append(Failure(stage, name_of(job), spell(cause)))
         finally:
-            pool.close()
+            self._spare = (resource.model_copy(update={"workers": None}), pool.close())
         return failures
 
     def _pool(self, worker: Worker, resource: Resource) -> Pool:
@@ -122,7 +126,23 @@ class RayCluster:
         workers = self._workers or resource.workers or (1, max(1, int(min(room))))
         least, most = workers if isinstance(workers, tuple) else (workers, workers)
         payload = ray.put(worker)
-        return Pool(lambda: remote.remote(payload), min(least, most), most)
+        spare = self._spares(resource)
+
+        def start() -> tuple[Any, Any]:
+            actor = spare.pop() if spare else remote.remote()
+            return actor, actor.take.remote(payload)
+
+        return Pool(start, min(least, most), most)
+
+    def _spares(self, resource: Resource) -> list[Any]:
+        """The last stage's idle workers if they are of the size that is wanted now; else they go."""
+        size, spare = self._spare
+        self._spare = (Resource(), [])
+        if size == resource.model_copy(update={"workers": None}):
+            return spare
+        for actor in spare:
+            ray.kill(actor)
+        return []
 
     def _started(self, pool: Pool, ref: Any) -> None:
         """An actor is up, or failed to start; three such failures in a row end the run with their cause."""

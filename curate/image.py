@@ -38,6 +38,12 @@ _PIL_ERRORS = (  # RuntimeError is how the AVIF decoder speaks of broken files
 )  # fmt: skip
 _HARMLESS = re.compile(r"Corrupt JPEG data: \d\d? extraneous bytes before marker 0xd9|Invalid SOS parameters")
 
+_ENCODERS = {
+    "jpg": (cv2.IMWRITE_JPEG_QUALITY, 95),
+    "png": (cv2.IMWRITE_PNG_COMPRESSION, 3),
+    "webp": (cv2.IMWRITE_WEBP_QUALITY, 95),
+}
+
 
 class DecodeError(ValueError):
     """The bytes are no complete picture: truncated, corrupt, or in a format that is not decoded here."""
@@ -134,13 +140,9 @@ def _turn(pixels: Pixels, orientation: int) -> Pixels:
 
 def encode(pixels: Pixels, format: str = "jpg", quality: int | None = None) -> bytes:  # noqa: A002 - img2dataset's name
     """The file as bytes. ``quality`` is 0-100 (95) for jpg (4:2:0) and webp, the compression 0-9 (3) for png."""
-    if format == "jpg":
-        return bytes(
-            simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), 95 if quality is None else quality, "RGB", "420")
-        )
-    if format not in ("png", "webp"):
-        raise ValueError(f"cannot encode {format!r}: use jpg, png or webp")
-    flag, default = (cv2.IMWRITE_PNG_COMPRESSION, 3) if format == "png" else (cv2.IMWRITE_WEBP_QUALITY, 95)
+    if format not in _ENCODERS:
+        raise ValueError(f"cannot encode {format!r}: use {', '.join(_ENCODERS)}")
+    flag, default = _ENCODERS[format]
     bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     return bytes(cv2.imencode(f".{format}", bgr, [flag, default if quality is None else quality])[1])
 

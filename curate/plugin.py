@@ -151,5 +151,5 @@ def parameters(plugin: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 def build(plugin: Any, given: Mapping[str, Any]) -> Callable[[list[Any]], list[Any]]:
     """The batch call of a scorer: the function with its parameters, or an instance of the class."""
     if inspect.isclass(plugin):
-        return cast(Callable[[list[Any]], list[Any]], plugin(**given))
+        return cast("Callable[[list[Any]], list[Any]]", plugin(**given))
     return lambda batch: plugin(batch, **given)

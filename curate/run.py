@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,12 +18,14 @@ from typing import Any, Protocol
 import polars as pl
 
 from curate import pack
+from curate.card import card
 from curate.document import Reader
+from curate.executor import Executor, Failure, Worker
 from curate.fetch import FetchWorker
 from curate.formats import Slice
 from curate.plugin import KINDS
 from curate.recipe import Recipe, RecipeError, Resource, load, nearest
-from curate.report import Report, StopRun
+from curate.report import Report
 from curate.score import ScoreWorker, gate_name, is_done
 from curate.scorer import Catalogue, Scorer, catalogue, column_kind, resolve
 from curate.select import COUNTS, Bound, SelectWorker, bind, funnel, top_threshold, verdict_hash
@@ -33,37 +35,9 @@ from curate.source import plan as plan_source
 from curate.store import Store
 from curate.writers import WRITERS
 
-ATTEMPTS = 3
-"""How often a shard is tried before it is reported as failed."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A job that was given up after its last attempt."""
-
-    stage: str
-    shard: str
-    cause: str
-
-    def __str__(self) -> str:
-        return f"{self.stage} {self.shard}: {self.cause}"
-
 
 class Incomplete(RuntimeError):  # noqa: N818
     """Some shards are not done; the message lists them with their causes."""
-
-
-Worker = Callable[[Any], Report]
-
-
-class Executor(Protocol):
-    """Where jobs run: in this process, or on Ray."""
-
-    def run(
-        self, stage: str, jobs: Sequence[Any], worker: Worker, resource: Resource, done: Callable[[Report], None]
-    ) -> list[Failure]:
-        """Does every job, calling ``done`` for each; returns those that failed ``ATTEMPTS`` times."""
-        ...
 
 
 class Progress(Protocol):
@@ -77,39 +51,6 @@ class Progress(Protocol):
 
     def end(self, stage: str, counts: Counter[str], seconds: float) -> None:
         """A stage is over."""
-
-
-class InProcess:
-    """Does the jobs here, one after the other."""
-
-    def run(
-        self, stage: str, jobs: Sequence[Any], worker: Worker, resource: Resource, done: Callable[[Report], None]
-    ) -> list[Failure]:
-        """See ``Executor``. The resources are those of this machine."""
-        del resource
-        failures = []
-        for job in jobs:
-            for attempt in range(1, ATTEMPTS + 1):
-                try:
-                    done(worker(job))
-                    break
-                except StopRun:
-                    raise
-                except Exception as error:
-                    if attempt == ATTEMPTS:
-                        failures.append(Failure(stage, name_of(job), spell(error)))
-        return failures
-
-
-def name_of(job: Any) -> str:
-    """A job's name: the shard or tar it makes."""
-    return str(getattr(job, "shard", job))
-
-
-def spell(error: BaseException) -> str:
-    """An error as one line."""
-    notes = "; ".join(getattr(error, "__notes__", []))
-    return f"{type(error).__name__}: {error}" + (f" ({notes})" if notes else "")
 
 
 @dataclass
@@ -323,7 +264,9 @@ class Run:
         todo = [tar for tar in tars if f"{tar.shard}.json" not in done]
         self._stage("pack", todo, worker, len(tars) - len(todo), self._resource("pack", []))
         if not any(failure.stage == "pack" for failure in self.failures):
-            pack.finish(self.store, out, len(tars), card(self), self.funnel)
+            text = self.path.read_text(encoding="utf-8")
+            about = card(out.rpartition("/")[2], self.recipe, text, self.changes, self.verdicts, self.funnel)
+            pack.finish(self.store, out, len(tars), about, self.funnel)
 
     def _stage(self, stage: str, todo: Sequence[Any], worker: Worker, done: int, resource: Resource) -> None:
         """Runs the jobs of a stage and adds up their reports."""
@@ -372,39 +315,3 @@ class Run:
                 f"{max(len(self.failures), missing)} of the planned jobs are not done:\n  {listed}{more}\n"
                 "Run the same command again to retry them, or add --partial to go on without them."
             )
-
-
-def card(run: Run) -> str:
-    """The README.md beside the tars: what this is, what it was made from, and what was left out."""
-    lines = [
-        f"# {run.out.rpartition('/')[2]}",
-        "",
-        f"Made by curate from `{run.recipe.source.reader}` documents; format `{run.recipe.pack.format}`.",
-        "`index.json` lists the tars (wids), `SHA256SUMS` their sums, `funnel.json` what was kept and why not.",
-        f"The verdict on every single segment lies in `{run.verdicts}/`, keyed by document and position.",
-        *(
-            ["", "**Scores in this dataset come from a demo model**: they mean nothing for real use."]
-            if demo(run)
-            else []
-        ),
-        "",
-        "## Funnel",
-        "",
-        "| what | ended | because | how many |",
-        "|---|---|---|---|",
-        *(f"| {row['kind']} | {row['state']} | {row['reason'] or ''} | {row['count']} |" for row in run.funnel),
-        "",
-        "## Recipe",
-        "",
-        "```yaml",
-        run.path.read_text(encoding="utf-8").rstrip(),
-        *(f"# --set {key}={value}" for key, value in run.changes.items()),
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def demo(run: Run) -> bool:
-    """Whether any scorer used a demo model."""
-    return any("demo" in map(str, scorer.given.values()) for scorer in run.scorers)

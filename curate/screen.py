@@ -26,9 +26,16 @@ class Watch:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._bars = Bars(
-            TextColumn("[bold]{task.description:7}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[said]}"),
-            TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True,
-        )  # fmt: skip
+            TextColumn("[bold]{task.description:7}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[said]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
         self._task: Any = None
         self._counts: Counter[str] = Counter()
         self._stage = ""
@@ -44,7 +51,7 @@ class Watch:
     def advance(self, report: Report) -> None:
         """See ``curate.run.Progress``."""
         self._counts.update(report.counts)
-        elapsed = self._bars.tasks[-1].elapsed or 0
+        elapsed = self._bars.tasks[-1].elapsed or 0.0
         self._bars.update(self._task, advance=1, said=summary(self._stage, self._counts, elapsed))
 
     def end(self, stage: str, counts: Counter[str], seconds: float) -> None:

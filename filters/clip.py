@@ -1,6 +1,6 @@
 """CLIP: how well each image goes with each text of its document, and the image's embedding.
 
-Radford et al. 2021, through open_clip. Every distinct picture is encoded once a shard and every text once a document; the
+Radford et al. 2021, through open_clip. Every distinct picture is encoded once a shard, every text once a document; the
 images x texts similarities are kept, the text embeddings are not. Thresholds only transfer between equal weights:
 LAION's 0.28 and 0.3 are for ``ViT-B-32-quickgelu`` / ``openai``, MMC4's 0.15 for ``ViT-L-14-quickgelu`` / ``openai``.
 """
@@ -27,8 +27,10 @@ Vectors = npt.NDArray[np.float32]
 
 @scores("document", image={"sim": float, "best": int, "sims": list[float], "embedding": Vector}, pixels=448, batch=64)
 class Clip:
-    """For each image: the best similarity (cosine, -1 to 1), the index of that text among the document's texts, the
-    similarities with all its texts in order, and the normalised embedding.
+    """Similarities (cosine, -1 to 1) of images and texts.
+
+    ``sim`` is an image's best one, ``best`` the index of that text among the document's texts, ``sims`` those with all
+    texts in order, ``embedding`` the normalised vector.
 
     Args:
         model: an open_clip name such as ``ViT-B-32-quickgelu``; a local folder with ``open_clip_config.json``,

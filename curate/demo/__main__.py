@@ -20,7 +20,8 @@ from curate import explain, screen
 from curate.cli import open_run
 from curate.cluster import connect
 from curate.demo import web
-from curate.run import InProcess, Run
+from curate.executor import InProcess
+from curate.run import Run
 
 CORPORA = ("mmc4", "laion", "coyo")
 

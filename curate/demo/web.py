@@ -1,7 +1,7 @@
 """Web: a small made-up web of drawn pictures with everything that is wrong with the real one. Serves loopback only.
 
-Pages repeat their logos, some links are dead, some captions are wrong, some pictures stand on several pages. Manifests in
-the formats of MMC4, LAION and COYO point at it.
+Pages repeat their logos, some links are dead, some captions are wrong, some pictures stand on several pages. Manifests
+in the formats of MMC4, LAION and COYO point at it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,229 @@
+"""Task: one scorer on one shard: which rows it owes, how items are gathered, and where results belong.
+
+Items are distinct pictures, texts, pairs, values or documents; each result fans out to all rows it stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from curate import table
+from curate.batch import BUDGET, Batcher, Viewer, checked, show_pictures, stack, weight
+from curate.document import DOCUMENT, Document, Image, Row, Text
+from curate.plugin import Encoded
+from curate.report import StopRun
+from curate.scorer import Scorer
+from curate.shard import RawShard
+from curate.status import Status
+
+Key = tuple[str, int]
+TEXTS_AT_ONCE = 8192
+"""Texts whose vectors are held at a time by a scorer that encodes."""
+
+
+@dataclass
+class Task:
+    """One scorer on one shard: the rows it owes, and how items and results are matched."""
+
+    scorer: Scorer
+    targets: pl.DataFrame
+    open_keys: set[Key]
+    before: pa.Table | None
+    gate: str
+    values: pl.DataFrame | None
+    rows: dict[Key, Row | None] = field(default_factory=dict)
+    wanted: frozenset[str] = frozenset()
+    broken: int = 0
+    _pictures: Batcher | None = None
+
+    def viewer(self, raw: RawShard, call: Callable[[list[Any]], Any]) -> Viewer | None:
+        """The part that looks at single pictures, for scorers that have one."""
+        view, spec = self.scorer.view, self.scorer.spec
+        encode = getattr(call, "encode_image", None)
+        if view not in {"image", "pair"} and not (view == "document" and encode):
+            return None
+        self.wanted = frozenset(row["sha256"] for row in self._images())
+        one_call = (lambda items: stack(encode(items))) if encode else call
+        pictures = self._pictures = Batcher(self.scorer.name, one_call, spec.batch)
+        if view == "pair":
+            captions = self._captions(raw)
+
+        def see(sha256: str, item: Any) -> None:
+            if view != "pair":
+                pictures.add(sha256, item)
+                return
+            for caption in captions.get(sha256, ()):
+                pictures.add((sha256, caption), (item, Text(caption)))
+
+        return Viewer(self.scorer.name, spec, self.wanted, getattr(call, "prepare", None), see)
+
+    def finish(self, raw: RawShard, call: Callable[[list[Any]], Any]) -> None:
+        """Completes the last batches and gives every row its result."""
+        if self._pictures:
+            self._pictures.flush()
+        if self.values is not None:
+            self._finish_column(call)
+        elif self.scorer.view == "text":
+            self._finish_texts(call)
+        elif self.scorer.view == "document":
+            self._finish_documents(raw, call)
+        elif self._pictures:
+            seen, captions = self._pictures.results, self._caption_of(raw) if self.scorer.view == "pair" else None
+            for row in self._images():
+                key = (row["document"], row["position"])
+                self.rows[key] = seen.get((row["sha256"], captions.get(key)) if captions is not None else row["sha256"])
+
+    def _images(self) -> Iterator[dict[str, Any]]:
+        """The rows of the good images that are still to be measured."""
+        rows = self.targets.filter((pl.col("kind") == "image") & (pl.col("status") == Status.OK))
+        names = ["document", "position", "sha256", "alt"]
+        gated_documents = self.scorer.view == "document" and "image" not in self.scorer.columns
+        for row in rows.select(names).iter_rows(named=True):
+            if gated_documents or (row["document"], row["position"]) in self.open_keys:
+                yield row
+
+    def _caption_of(self, raw: RawShard) -> dict[Key, str]:
+        """The caption of each image: the only text of its document, else its alt text where it has one."""
+        texts = raw.segments.filter(pl.col("kind") == "text").group_by("document").agg("text")
+        only = {document: texts[0] for document, texts in texts.iter_rows() if len(texts) == 1}
+        found = {(row["document"], row["position"]): only.get(row["document"], row["alt"]) for row in self._images()}
+        return {key: caption for key, caption in found.items() if caption}
+
+    def _captions(self, raw: RawShard) -> dict[str, list[str]]:
+        """The distinct captions of each distinct picture."""
+        caption_of, captions = self._caption_of(raw), dict[str, dict[str, None]]()
+        for row in self._images():
+            if caption := caption_of.get((row["document"], row["position"])):
+                captions.setdefault(row["sha256"], {})[caption] = None
+        return {sha256: list(several) for sha256, several in captions.items()}
+
+    def _finish_column(self, call: Callable[[list[Any]], Any]) -> None:
+        batcher = Batcher(self.scorer.name, call, self.scorer.spec.batch)
+        assert self.values is not None
+        for document, position, value in self.values.iter_rows():
+            batcher.add((document, position), value)
+        batcher.flush()
+        self.rows.update(batcher.results)  # type: ignore[arg-type]
+
+    def _finish_texts(self, call: Callable[[list[Any]], Any]) -> None:
+        batcher = Batcher(self.scorer.name, call, self.scorer.spec.batch)
+        texts = self.targets.select("document", "position", "text", "source")
+        for document, position, text, source in texts.iter_rows():
+            if (document, position) in self.open_keys:
+                batcher.add(text, Text(text, source))
+        batcher.flush()
+        for document, position, text, _ in texts.iter_rows():
+            if (document, position) in self.open_keys:
+                self.rows[document, position] = batcher.results[text]
+
+    def _finish_documents(self, raw: RawShard, call: Callable[[list[Any]], Any]) -> None:
+        vectors = self._pictures.results if self._pictures else None
+        for documents in self._batches(raw, vectors):
+            ready: list[Any] = self._encode(documents, call, vectors) if vectors is not None else documents
+            size = self.scorer.spec.batch
+            for start in range(0, len(ready), size):
+                batch = ready[start : start + size]
+                for item, result in zip(batch, checked(self.scorer.name, call, batch), strict=True):
+                    self._take(item, (result or {}) if self.scorer.spec.per_document else {DOCUMENT: result})
+
+    def _take(self, item: Document | Encoded, rows: Mapping[int, Row | None]) -> None:
+        """Accepts what a document scorer returned for one document."""
+        document = item.document if isinstance(item, Encoded) else item
+        for position, row in rows.items():
+            if not DOCUMENT <= position < len(document.segments):
+                raise StopRun(f"score {self.scorer.name!r} gave a row to position {position} of {document.id}")
+            if (document.id, position) in self.open_keys:
+                self.rows[document.id, position] = row
+
+    def _batches(self, raw: RawShard, vectors: Mapping[Any, Any] | None) -> Iterator[list[Document]]:
+        """The documents that have anything to measure, some at a time, with the images that the gate lets through."""
+        some: list[Document] = []
+        load = 0
+        wanted = {document for document, _ in self.open_keys}
+        needs_files = vectors is None and (self.scorer.spec.pixels or self.scorer.spec.data)
+        for document in raw.documents():
+            if document.id not in wanted:
+                continue
+            ready = self._with_files(document, raw) if needs_files else document
+            some.append(ready)
+            load += sum(weight(image) for image in ready.images.values())
+            texts = sum(len(document.texts) for document in some)
+            limit = TEXTS_AT_ONCE if vectors is not None else self.scorer.spec.batch
+            if texts >= TEXTS_AT_ONCE or len(some) >= limit or load >= BUDGET:
+                yield some
+                some, load = [], 0
+        if some:
+            yield some
+
+    def _with_files(self, document: Document, raw: RawShard) -> Document:
+        """The document with data and pixels in its images, for scorers that look at whole documents."""
+        loaded: dict[str, Image] = {}
+        viewer = Viewer(
+            self.scorer.name,
+            self.scorer.spec,
+            frozenset(image.sha256 for image in document.images.values() if not image.error),
+            None,
+            loaded.__setitem__,
+        )
+        broken = show_pictures(raw, [viewer])
+
+        def fill(image: Image) -> Image:
+            if image.sha256 in broken:
+                return replace(image, error=str(Status.DECODE_ERROR))
+            seen = loaded.get(image.sha256)
+            return replace(image, data=seen.data, pixels=seen.pixels) if seen else image
+
+        return replace(
+            document, segments=tuple(fill(each) if isinstance(each, Image) else each for each in document.segments)
+        )
+
+    def _encode(self, documents: Sequence[Document], call: Any, vectors: Mapping[Any, Any]) -> list[Encoded]:
+        """Adds vectors; texts of documents in which nothing else could be measured are not encoded."""
+        texts = Batcher(self.scorer.name, lambda items: stack(call.encode_text(items)), self.scorer.spec.batch)
+        images_of = {}
+        for document in documents:
+            images_of[document.id] = {
+                at: vectors[image.sha256]
+                for at, image in document.images.items()
+                if vectors.get(image.sha256) is not None and self._lets_through(document.id, at)
+            }
+            if images_of[document.id] or set(self.scorer.columns) != {"image"}:
+                for text in document.texts.values():
+                    texts.add(text.text, text)
+        texts.flush()
+        return [
+            Encoded(
+                document,
+                images_of[document.id],
+                {at: texts.results[text.text] for at, text in document.texts.items() if text.text in texts.results},
+            )
+            for document in documents
+        ]
+
+    def _lets_through(self, document: str, position: int) -> bool:
+        return "image" not in self.scorer.columns or (document, position) in self.open_keys
+
+    def table(self) -> pa.Table:
+        """All rows of the shard measured so far, in the order of the segments."""
+        columns = self.scorer.all_columns
+        for row in self.rows.values():
+            if row is not None and not row.keys() <= columns.keys():
+                unknown = ", ".join(sorted(row.keys() - columns.keys()))
+                raise StopRun(f"score {self.scorer.name!r} returned columns it did not declare: {unknown}")
+        schema = table.score_schema(columns)
+        owed = [key for key in self.targets.select("document", "position").iter_rows() if key in self.open_keys]
+        fresh = table.table(
+            [{"document": key[0], "position": key[1], **(self.rows.get(key) or {})} for key in owed], schema
+        )
+        if self.before is None:
+            return fresh
+        both = pa.concat_tables([self.before.replace_schema_metadata(None), fresh])
+        order = {key: at for at, key in enumerate(self.targets.select("document", "position").iter_rows())}
+        keys = zip(both["document"].to_pylist(), both["position"].to_pylist(), strict=True)
+        places = [order[key] for key in keys]
+        return both.take(sorted(range(len(places)), key=places.__getitem__))
