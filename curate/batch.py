@@ -24,6 +24,10 @@ PASSING = (OSError, MemoryError, RuntimeError)
 """What a scorer may raise for reasons that another worker might not meet (a full GPU, a lost disk)."""
 
 
+BROKEN = object()
+"""Stands for a picture that cannot be decoded."""
+
+
 class Batcher:
     """Collects keyed items, each key once, and calls a scorer on full batches; ``results`` maps key -> result."""
 
@@ -60,6 +64,7 @@ def checked(name: str, call: Callable[[list[Any]], Any], items: list[Any]) -> An
     """
     try:
         results = call(items)
+        results = None if results is None else list(results)
     except PASSING as error:
         error.add_note(f"raised by score {name!r}")
         raise
@@ -94,6 +99,8 @@ class Viewer:
 def show_pictures(shard: RawShard, viewers: Iterable[Viewer]) -> set[str]:
     """Shows each distinct picture to those who want it, in the tar's order; returns the sha256 of the undecodable.
 
+    One that cannot be decoded is still shown to those who look at no pixels.
+
     Reading, decoding and ``prepare`` run in threads, ahead of the viewers by at most ``BUDGET`` bytes.
     """
     viewers = list(viewers)
@@ -103,33 +110,41 @@ def show_pictures(shard: RawShard, viewers: Iterable[Viewer]) -> set[str]:
     wanted = ((each, [viewer for viewer in viewers if each.image.sha256 in viewer.wanted]) for each in stored)
     jobs = ((each, those, decoded_bytes(each, those)) for each, those in wanted)
     for (each, those), items in ahead(lambda each, those: load(shard, each, those), jobs):
-        if items is None:
-            broken.add(each.image.sha256)
-            continue
         for viewer, item in zip(those, items, strict=True):
-            viewer.see(each.image.sha256, item)
+            if item is BROKEN:
+                broken.add(each.image.sha256)
+            else:
+                viewer.see(each.image.sha256, item)
     return broken
 
 
-def load(shard: RawShard, stored: Stored, viewers: list[Viewer]) -> list[Any] | None:
-    """A picture in the form that each viewer wants, decoded once per scale; None if it cannot be decoded."""
+def load(shard: RawShard, stored: Stored, viewers: list[Viewer]) -> list[Any]:
+    """A picture in the form that each viewer wants, decoded once per scale; BROKEN where it cannot be decoded."""
     needed = any(viewer.spec.data or viewer.spec.pixels for viewer in viewers)
     data = shard.bytes_of(stored.image.sha256) if needed else b""
-    by_scale: dict[int | None, Pixels] = {}
+    by_scale: dict[int | None, Pixels | None] = {}
     items = []
     for viewer in viewers:
         pixels = None
         if viewer.spec.pixels is not None:
             least = None if viewer.spec.pixels == "full" else viewer.spec.pixels
-            try:
-                if least not in by_scale:
-                    by_scale[least] = decode(data, least)
-            except DecodeError:
-                return None
+            if least not in by_scale:
+                by_scale[least] = decoded(data, least)
             pixels = by_scale[least]
+            if pixels is None:
+                items.append(BROKEN)
+                continue
         image = replace(stored.image, data=data if viewer.spec.data else None, pixels=pixels)
         items.append(image if viewer.prepare is None else prepared(viewer.name, viewer.prepare, image))
     return items
+
+
+def decoded(data: bytes, least: int | None) -> Pixels | None:
+    """The picture; None if it cannot be decoded."""
+    try:
+        return decode(data, least)
+    except DecodeError:
+        return None
 
 
 def prepared(name: str, prepare: Callable[[Image], Any], image: Image) -> Any:

@@ -15,10 +15,11 @@ OPERATORS: dict[str, Callable[[pl.Expr, Any], pl.Expr]] = {
     "above": lambda value, limit: value > limit,
     "below": lambda value, limit: value < limit,
     "equals": lambda value, limit: value == limit,
-    "one_of": lambda value, limit: value.is_in(list(limit)),
-    "none_of": lambda value, limit: ~value.is_in(list(limit)),
+    "one_of": lambda value, limit: value.is_in(limit),
+    "none_of": lambda value, limit: ~value.is_in(limit),
 }
 NUMERIC = {"min", "max", "above", "below"}
+MEMBERS = {"one_of", "none_of"}
 
 
 def passes(value: pl.Expr, kind: Any, condition: Condition) -> pl.Expr:
@@ -28,8 +29,23 @@ def passes(value: pl.Expr, kind: Any, condition: Condition) -> pl.Expr:
     """
     verdict = pl.lit(value=True)
     for name, limit in condition.comparisons().items():
-        side: Any = limit
-        if name in NUMERIC:
-            side = pl.lit(limit, pl.Float32 if kind is float else pl.Float64)
-        verdict = verdict & OPERATORS[name](value, side)
+        limits = list(limit) if name in MEMBERS else [limit]
+        whole = all(isinstance(each, int) for each in limits)
+        type_ = {bool: pl.Boolean, str: pl.String, float: pl.Float32}.get(kind, pl.Int64 if whole else pl.Float64)
+        side = pl.Series(limits, dtype=type_, strict=False)
+        verdict = verdict & OPERATORS[name](value, side.implode() if name in MEMBERS else pl.lit(side[0], type_))
     return verdict
+
+
+def fault(kind: Any, condition: Condition, top: bool = False) -> str | None:
+    """Why a column of this type cannot be compared like that; None where it can."""
+    if kind not in (bool, int, float, str):
+        return "is a list, which has no order"
+    numeric = kind in (int, float)
+    for name, limit in condition.comparisons().items():
+        if name in NUMERIC and not numeric:
+            return f"holds {kind.__name__} values: {name} needs numbers; use equals, one_of or none_of"
+        for each in limit if name in MEMBERS else (limit,):
+            if isinstance(each, bool) != (kind is bool) or isinstance(each, str) != (kind is str):
+                return f"holds {kind.__name__} values: {name} compares it with {each!r}"
+    return "holds no numbers, which top needs" if top and not numeric else None

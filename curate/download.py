@@ -1,8 +1,7 @@
 """Download: ask the web for pictures. The only module with network access; decides nothing about what to keep.
 
 Every request ends in exactly one ``Fetched`` with a status of the closed list; nothing is raised for what the web
-does. Addresses are vetted before every connection, redirects are followed by hand, and bytes, pixels, seconds,
-redirects and connections per host all have a limit.
+does. Addresses are vetted before every connection, and bytes, pixels, seconds, redirects and turns per host limited.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504, 522, 524})
 
 LOOKAHEAD = 100_000
 """Requests read ahead of the ones being answered, so that one host's many do not hide the others."""
-
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _LARGE = 1 << 14  # bytes from which hashing leaves the event loop
 
@@ -97,7 +95,10 @@ class VettedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """The public addresses of a host; BlockedAddress if it has none but others."""
-        found = await self._inner.resolve(host, port, family)
+        try:
+            found = await self._inner.resolve(host, port, family)
+        except UnicodeError as error:  # a label is empty or too long
+            raise socket.gaierror(socket.EAI_NONAME, str(error)) from None
         public = [one for one in found if is_public(one["host"], allow_loopback=self._settings.allow_loopback)]
         if found and not public:
             raise BlockedAddress(None, f"{host} leads to {found[0]['host']}, which is not public")
@@ -131,9 +132,7 @@ class _Client:
         self._open = 0  # requests read and not yet ended
 
     async def run(self, resolver: AbstractResolver | None) -> None:
-        """Answers every request."""
-        settings = self._settings
-        inner = resolver or _resolver(settings)
+        settings, inner = self._settings, resolver or _resolver(self._settings)
         connector = aiohttp.TCPConnector(limit=0, resolver=VettedResolver(inner, settings), ttl_dns_cache=300)
         session = aiohttp.ClientSession(
             connector=connector,
@@ -226,7 +225,7 @@ class _Client:
             detail = str(error) or type(error).__name__
             self._end(Fetched(job.request.url, status, detail[:500], job.http, job.attempts, str(job.url)))
             return
-        wait = error.wait if isinstance(error, Refused) else 0.0
+        wait = getattr(error, "wait", 0.0)
         pause = self._settings.backoff * 2 ** (job.attempts - 1) * random.uniform(1, 1.5)  # noqa: S311 - jitter
         again = _Job(job.request, parse_url(job.request.url), self._settings.timeout, job.attempts + 1)
         asyncio.get_running_loop().call_later(max(wait, pause), self._turns.offer, again.host, again)

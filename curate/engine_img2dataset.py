@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,9 +74,12 @@ def download_with_img2dataset(
         return
     scratch.mkdir(parents=True, exist_ok=True)
     output = _run([url for _, url in rows], settings, scratch)
-    answers, pictures = _read(output, len(rows))
-    for at, (request, url) in enumerate(rows):
-        on_done(_result(request, url, answers[at], pictures.get(str(answers[at]["key"])), settings))
+    answers = _read(output, len(rows))
+    by_key = {str(row["key"]): at for at, row in answers.items()}
+    for key, body in _pictures(output / "00000.tar"):
+        on_done(_result(*rows[by_key[key]], answers.pop(by_key[key]), body, settings))
+    for at, failed in answers.items():
+        on_done(_result(*rows[at], failed, None, settings))
 
 
 def _run(urls: list[str], settings: Fetch, scratch: Path) -> Path:
@@ -130,33 +133,36 @@ def _options(settings: Fetch, listed: Path, output: Path, count: int) -> dict[st
     }
 
 
-def _read(output: Path, count: int) -> tuple[dict[int, Mapping[str, Any]], dict[str, bytes]]:
-    """The answers by row and the pictures by key; raises RuntimeError unless all adds up."""
+def _read(output: Path, count: int) -> dict[int, Mapping[str, Any]]:
+    """The answers by row; raises RuntimeError unless statistics, list and pictures add up."""
     try:
         stats = json.loads((output / "00000_stats.json").read_bytes())
         table = pq.read_table(output / "00000.parquet")
-        pictures = _pictures(output / "00000.tar")
+        with tarfile.open(output / "00000.tar", "r:") as tar:
+            stored = sorted(member.name.partition(".")[0] for member in tar if _is_picture(member))
     except (OSError, ValueError, pa.ArrowException, tarfile.TarError) as error:
         raise RuntimeError(f"img2dataset's shard cannot be read: {error}") from error
     answers = {row["row"]: row for row in table.to_pylist()}
-    succeeded = {row["key"] for row in answers.values() if row["status"] == "success"}
-    found = (stats["count"], table.num_rows, sorted(answers), stats["successes"], set(pictures))
+    succeeded = sorted(row["key"] for row in answers.values() if row["status"] == "success")
+    found = (stats["count"], table.num_rows, sorted(answers), stats["successes"], stored)
     if found != (count, count, list(range(count)), len(succeeded), succeeded):
         raise RuntimeError(
             f"img2dataset's shard does not add up: {count} rows asked, {stats['count']} counted, {table.num_rows} "
-            f"listed, {stats['successes']} successes, {len(succeeded)} listed as such, {len(pictures)} stored"
+            f"listed, {stats['successes']} successes, {len(succeeded)} listed as such, {len(stored)} stored"
         )
-    return answers, pictures
+    return answers
 
 
-def _pictures(path: Path) -> dict[str, bytes]:
-    pictures: dict[str, bytes] = {}
+def _is_picture(member: tarfile.TarInfo) -> bool:
+    return member.isreg() and not member.name.endswith(".json")
+
+
+def _pictures(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Key and bytes of each stored picture, one at a time."""
     with tarfile.open(path, "r:") as tar:
         for member in tar:
-            key, _, kind = member.name.partition(".")
-            if member.isreg() and kind != "json" and (file := tar.extractfile(member)) is not None:
-                pictures[key] = file.read()
-    return pictures
+            if _is_picture(member) and (file := tar.extractfile(member)) is not None:
+                yield member.name.partition(".")[0], file.read()
 
 
 def _result(request: Request, url: str, row: Mapping[str, Any], body: bytes | None, settings: Fetch) -> Fetched:

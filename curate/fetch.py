@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any, Self
 
 from curate import table
 from curate.document import DOCUMENT, Document, Image, Origin, Reader, Text, document_id
-from curate.download import download
 from curate.fetched import Fetch, Fetched, Request
 from curate.formats import Slice
 from curate.report import Report, conserve
@@ -72,13 +71,15 @@ class FetchWorker:
                 if one.data is not None:
                     spool.put(one.sha256, one.data)
 
-            engine: Callable[..., None] = download
+            # Imported here: most commands download nothing, and should not wait for what it takes.
             if self.settings.engine == "img2dataset":
                 from curate.engine_img2dataset import download_with_img2dataset
 
                 download_with_img2dataset(requests.values(), self.settings, done, Path(folder))
             else:
-                engine(requests.values(), self.settings, done)
+                from curate.download import download
+
+                download(requests.values(), self.settings, done)
             conserve("URLs", "", len(requests), len(fetched))
             with spool:
                 yield fetched, spool

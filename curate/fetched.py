@@ -37,7 +37,7 @@ class Fetch(BaseModel):
     max_redirects: int = Field(5, ge=0, description="redirects followed in one attempt")
     user_agent: str = Field(
         "curate/0.1 (+https://github.com/curate-interleaved/curate)",
-        min_length=1,
+        pattern=r"^[A-Za-z][ -~]*$",
         description="who we say we are; its product token is the robot name in X-Robots-Tag",
     )
     opt_out: tuple[str, ...] = Field(
@@ -51,7 +51,7 @@ class Fetch(BaseModel):
     @property
     def product(self) -> str:
         """The name by which X-Robots-Tag and robots.txt address us, in lower case."""
-        return self.user_agent.partition("/")[0].split()[0].lower()
+        return self.user_agent.replace("/", " ").split()[0].lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,11 +107,23 @@ class PackWorker:
             file = {"url": name, "filesize": path.stat().st_size, **digests(path)}
         if rows:
             with self.store.writing(f"{self.out}/{Path(name).stem}.parquet") as path:
-                table.write(path, pa.Table.from_pylist(rows))
+                table.write(path, pa.Table.from_pylist(rows, self._row_schema(rows)))
         self.store.put_json(f"{self.out}/meta/{tar.shard}.json", facts | file)
         report = Report(tar.shard, seconds=time.monotonic() - began)
         report.counts.update(samples=facts["nsamples"], images=facts["images"], texts=facts["texts"])
         return report
+
+    def _row_schema(self, rows: list[dict[str, Any]]) -> pa.Schema:
+        """The same columns in every tar: the writer's own, then every scalar score of the recipe."""
+        own = pa.Table.from_pylist([{name: value for name, value in row.items() if "." not in name} for row in rows])
+        scalars = {
+            f"{score}.{name}": kind
+            for score in self.folders
+            for group in self.known[score].values()
+            for name, kind in group.items()
+            if kind not in (list[float], Vector)
+        }
+        return pa.schema([*own.schema, *(pa.field(name, table.ARROW[kind]) for name, kind in sorted(scalars.items()))])
 
     def _documents(self, tar: Tar) -> Iterator[tuple[Curated, int]]:
         """The tar's documents in order, each with the number of images that found no place."""
@@ -188,9 +200,9 @@ def digests(path: Path) -> dict[str, str]:
     return {"sha256": sha256.hexdigest(), "md5sum": md5.hexdigest()}
 
 
-def output_name(pack: Pack, place: Place, verdicts: str, stem: str) -> str:
+def output_name(pack: Pack, place: Place, verdicts: str, scores: Sequence[str], stem: str) -> str:
     """The folder below out/: a readable name, and a hash of what decides its bytes."""
-    parts = json.dumps([verdicts, place.model_dump(), pack.model_dump(exclude={"name"})], sort_keys=True)
+    parts = json.dumps([verdicts, list(scores), place.model_dump(), pack.model_dump(exclude={"name"})], sort_keys=True)
     return f"{pack.name or stem}-{hashlib.sha256(parts.encode()).hexdigest()[:8]}"
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import linear_sum_assignment
 
 from curate.recipe import Place
 
@@ -30,6 +29,8 @@ def assign(similarity: npt.ArrayLike, per_text: int = 1, leftover: str = "best")
     sims = np.asarray(similarity, np.float64)
     if sims.ndim != 2 or 0 in sims.shape:
         return [UNPLACED] * len(sims)
+    from scipy.optimize import linear_sum_assignment  # half a second, which no other command should wait for
+
     images, texts = linear_sum_assignment(np.repeat(sims, per_text, axis=1), maximize=True)
     places = sims.argmax(axis=1) if leftover == "best" else np.full(len(sims), UNPLACED)
     places[images] = texts // per_text
@@ -81,6 +82,8 @@ def arrange(
         following = next((text for text in texts if text > spot.position), None)
         if following is not None:
             before[following].append(spot)
+    for spots in before.values():
+        spots.sort(key=lambda spot: spot.position)
     order = [spot for text in texts for spot in (*before[text], Spot(text))]
     return order + [spot for spot in loose if spot.position > max(texts)]
 
@@ -110,10 +113,12 @@ def _assigned(
     """The best assignment of the images that have similarities."""
     index = {text: at for at, text in enumerate(all_texts)}
     columns = [index[text] for text in texts]
-    measured = [position for position in images if scores.get(position, {}).get("sims") is not None]
+    given = {position: scores.get(position, {}).get("sims") for position in images}
+    rows = {at: np.asarray(sims, np.float32)[columns] for at, sims in given.items() if sims is not None}
+    measured = [position for position, row in rows.items() if np.isfinite(row).all()]
     if not measured:
         return {}
-    sims = np.array([[scores[position]["sims"][column] for column in columns] for position in measured], np.float32)
+    sims = np.stack([rows[position] for position in measured])
     places = assign(sims, place.per_text, place.leftover)
     return {
         position: (texts[text], float(sims[row, text])) if text != UNPLACED else (None, None)

@@ -117,6 +117,13 @@ class Score(BaseModel):
         """What is passed to the scorer."""
         return dict(self.model_extra or {})
 
+    @field_validator("on")
+    @classmethod
+    def _is_column(cls, on: str | None) -> str | None:
+        if on is not None and on.count(".") != 1:
+            raise ValueError(f"{on!r} is no column <score>.<column>")
+        return on
+
 
 class Place(Section):
     """Where images stand in the output: as on the page, at their matched text, or assigned by similarity."""
@@ -198,7 +205,10 @@ def load(path: str | Path, changes: Mapping[str, str] | None = None) -> Recipe:
     if not isinstance(content, dict):
         raise RecipeError(f"{path}: a recipe is a mapping with source:, score:, keep: ...")
     for key, value in (changes or {}).items():
-        assign(content, key, yaml.safe_load(value), path)
+        try:
+            assign(content, key, yaml.safe_load(value), path)
+        except yaml.YAMLError:
+            raise RecipeError(f"{path}: --set {key}={value}: the value is not YAML") from None
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
@@ -240,7 +250,7 @@ def keys_at(place: tuple[int | str, ...]) -> list[str]:
     }  # fmt: skip
     names = [str(part) for part in place]
     model = sections[names[0] if names else ""]
-    if "after" in names:
+    if names[:1] == ["score"] and "after" in names[2:]:
         model = Gate
     if names[:2] == ["fetch", "resize"]:
         model = next(kind for kind in _models(Fetch.model_fields["resize"].annotation))
@@ -263,5 +273,5 @@ def nearest(name: str, known: list[str]) -> str:
 def spell(value: Any) -> str:
     """A threshold as it is written in reasons: 0.25, 150, [a, b]."""
     if isinstance(value, float):
-        return f"{value:g}" if value != int(value) or abs(value) >= 1e15 else str(int(value))
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)

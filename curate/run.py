@@ -19,6 +19,7 @@ import polars as pl
 
 from curate import pack
 from curate.card import card
+from curate.compare import fault
 from curate.document import Reader
 from curate.executor import Executor, Failure, Worker
 from curate.fetch import FetchWorker
@@ -26,7 +27,7 @@ from curate.formats import Slice
 from curate.plugin import KINDS
 from curate.recipe import Recipe, RecipeError, Resource, load, nearest
 from curate.report import Report
-from curate.score import ScoreWorker, gate_name, is_done
+from curate.score import ScoreWorker
 from curate.scorer import Catalogue, Scorer, catalogue, column_kind, resolve
 from curate.select import COUNTS, Bound, SelectWorker, bind, funnel, top_threshold, verdict_hash
 from curate.shard import RAW
@@ -99,6 +100,9 @@ class Run:
             where = f"{self.path}: keep.{at}.{rule.kind}"
             if "." in rule.column:
                 column_kind(rule.column, self.known, where, rule.kind)
+                score, _, column = rule.column.partition(".")
+                if wrong := fault(self.known[score][rule.kind][column], rule, rule.top is not None):
+                    raise RecipeError(f"{where}: {rule.column} {wrong}")
             elif rule.kind != "document" or rule.column not in COUNTS:
                 names = [f"{score}.{name}" for score, kinds in self.known.items() for name in kinds[rule.kind]]
                 counts = list(COUNTS) if rule.kind == "document" else []
@@ -110,6 +114,9 @@ class Run:
             column_kind("source.matched", self.known, where, "image")
         elif self.recipe.place.by != "dom":
             column_kind(self.recipe.place.by, self.known, where, "image")
+            score, _, column = self.recipe.place.by.partition(".")
+            if self.known[score]["image"][column] != list[float]:
+                raise RecipeError(f"{where}: {self.recipe.place.by} is no list of similarities, such as clip.sims")
         if self.recipe.pack.format not in WRITERS:
             raise RecipeError(
                 f"{self.path}: pack.format: no format {self.recipe.pack.format!r}"
@@ -190,11 +197,7 @@ class Run:
     def _missing(self, scorer: Scorer, shards: Sequence[str]) -> set[str]:
         """The shards in which a scorer has something left to do."""
         names = self.store.names(scorer.folder)
-        there = {shard for shard in shards if f"{shard}.parquet" in names}
-        if scorer.after:
-            gate = gate_name(scorer, self.scorers)
-            there = {shard for shard in there if is_done(self.store, f"{scorer.folder}/{shard}.parquet", gate)}
-        return set(shards) - there
+        return {shard for shard in shards if f"{shard}.parquet" not in names}
 
     @cached_property
     def bound(self) -> list[Bound]:
@@ -243,7 +246,8 @@ class Run:
     @property
     def out(self) -> str:
         """The folder of the output."""
-        return f"out/{pack.output_name(self.recipe.pack, self.recipe.place, self.verdicts, self.path.stem)}"
+        scores = [scorer.folder for scorer in self.scorers]
+        return f"out/{pack.output_name(self.recipe.pack, self.recipe.place, self.verdicts, scores, self.path.stem)}"
 
     def pack(self) -> None:
         """Writes the tars and, last, their index."""

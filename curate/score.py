@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate import table
@@ -21,7 +22,7 @@ from curate.report import Report, StopRun, conserve
 from curate.scorer import Scorer
 from curate.shard import RawShard, open_shard
 from curate.store import Store
-from curate.task import Task
+from curate.task import Key, Task
 
 
 @dataclass
@@ -47,25 +48,37 @@ class ScoreWorker:
 
     def _task(self, scorer: Scorer, shard: str, raw: RawShard) -> Task | None:
         """What a scorer still has to do on a shard; None if nothing."""
-        name, gate = f"{scorer.folder}/{shard}.parquet", gate_name(scorer, self.scorers)
-        if is_done(self.store, name, gate):
+        name = f"{scorer.folder}/{shard}.parquet"
+        if self.store.exists(name):
             return None
         targets = raw.segments.filter(pl.col("kind").is_in(list(scorer.columns)))
-        before = None
-        if self.store.exists(name):
-            with self.store.local(name) as path:
-                before = pq.read_table(path)
         open_keys = targets.select("document", "position")
         if scorer.after:
             open_keys = gated(scorer, open_keys, self._column(scorer.after.score, raw, shard))
+        keys = set(open_keys.iter_rows())
+        before = self._behind_other_gates(scorer, shard, keys)
         if before is not None:
-            done = pl.DataFrame(pl.from_arrow(before.select(["document", "position"])))
-            open_keys = open_keys.join(done, on=["document", "position"], how="anti")
+            keys -= keys_of(before)
+            open_keys = open_keys.filter([key in keys for key in open_keys.iter_rows()])
         values = None
         if scorer.upstream:
             column = self._column(scorer.view, raw, shard).drop_nulls("value")
             values = open_keys.join(column, on=["document", "position"], how="inner", maintain_order="left")
-        return Task(scorer, targets, set(open_keys.iter_rows()), before, gate, values)
+        return Task(scorer, targets, keys, before, values)
+
+    def _behind_other_gates(self, scorer: Scorer, shard: str, keys: set[Key]) -> pa.Table | None:
+        """The rows of these keys that the same scorer measured under other gates."""
+        stem = f"{scorer.name}-{scorer.identity}"
+        found, known = [], set[Key]()
+        for folder in sorted(self.store.names("scores")):
+            name = f"scores/{folder}/{shard}.parquet"
+            if folder.startswith(stem) and self.store.exists(name):
+                with self.store.local(name) as path:
+                    rows = pq.read_table(path)
+                wanted = keys - known
+                found.append(rows.filter(pa.array([key in wanted for key in row_keys(rows)], pa.bool_())))
+                known |= keys_of(found[-1])
+        return pa.concat_tables(found) if found else None
 
     def _column(self, name: str, raw: RawShard, shard: str) -> pl.DataFrame:
         """Another score's column as document, position, kind, value."""
@@ -100,10 +113,20 @@ class ScoreWorker:
         if not task.scorer.after:
             conserve(f"targets of {task.scorer.name}", shard, task.targets.height, content.num_rows)
         with self.store.writing(f"{task.scorer.folder}/{shard}.parquet") as path:
-            table.write(path, content.replace_schema_metadata({"gate": task.gate}))
+            table.write(path, content)
         report.counts["rows"] += len(task.open_keys)
         report.counts["unmeasured"] += sum(task.rows.get(key) is None for key in task.open_keys)
         report.counts["undecodable"] = max(report.counts["undecodable"], task.broken)
+
+
+def row_keys(rows: pa.Table) -> Iterator[Key]:
+    """Document and position of each row."""
+    return zip(rows["document"].to_pylist(), rows["position"].to_pylist(), strict=True)
+
+
+def keys_of(rows: pa.Table) -> set[Key]:
+    """Documents and positions of a table's rows."""
+    return set(row_keys(rows))
 
 
 def waves(scorers: Sequence[Scorer]) -> Iterator[list[Scorer]]:
@@ -120,27 +143,10 @@ def waves(scorers: Sequence[Scorer]) -> Iterator[list[Scorer]]:
 
 
 def gated(scorer: Scorer, keys: pl.DataFrame, column: pl.DataFrame) -> pl.DataFrame:
-    """The keys that a scorer's gate lets through; a gate on documents opens for all their segments."""
+    """The keys that a scorer's gate lets through; a gate on another kind of segment opens whole documents."""
     assert scorer.after
-    kind = float if column["value"].dtype.is_float() else int
+    kind = {pl.Float32: float, pl.String: str, pl.Boolean: bool}.get(column["value"].dtype.base_type(), int)
     let = column.filter(passes(pl.col("value"), kind, scorer.after).fill_null(value=False))
-    if scorer.gate_kind == "document" or "document" in scorer.columns:
+    if scorer.gate_kind not in scorer.columns or "document" in scorer.columns:
         return keys.join(let.select("document").unique(), on="document", how="semi", maintain_order="left")
     return keys.join(let.select("document", "position"), on=["document", "position"], how="semi", maintain_order="left")
-
-
-def gate_name(scorer: Scorer, scorers: Sequence[Scorer]) -> str:
-    """What a finished table was complete for: "" for everything, else the gate and the scores it looked at."""
-    if not scorer.after:
-        return ""
-    looked_at = next((each.identity for each in scorers if each.name == scorer.after.score.split(".")[0]), "")
-    return f"{scorer.after.model_dump_json(exclude_none=True)}{looked_at}"
-
-
-def is_done(store: Store, name: str, gate: str) -> bool:
-    """Whether a score table is there and complete for this gate."""
-    if not store.exists(name):
-        return False
-    with store.local(name) as path:
-        done = (pq.read_schema(path).metadata or {}).get(b"gate", b"").decode()
-    return done in {"", gate}

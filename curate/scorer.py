@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import Any
 
 import curate.filters
+from curate.compare import fault
 from curate.document import Reader
 from curate.plugin import KINDS, Columns, Kind, Spec, build, parameters, spec_of
 from curate.recipe import Gate, Recipe, RecipeError, Score, nearest
@@ -32,7 +33,10 @@ from curate.table import RAW_COLUMNS
 
 @dataclass(frozen=True)
 class Scorer:
-    """One entry of a recipe's ``score:``, ready to be built in a worker."""
+    """One entry of a recipe's ``score:``, ready to be built in a worker.
+
+    ``gate`` is a hash of what decides which rows it measures: the condition, the column's identity, its own gate.
+    """
 
     name: str
     plugin: Any
@@ -43,11 +47,12 @@ class Scorer:
     identity: str
     after: Gate | None = None
     gate_kind: Kind | None = None
+    gate: str = ""
 
     @property
     def folder(self) -> str:
-        """Where its tables lie in a run."""
-        return f"scores/{self.name}-{self.identity}"
+        """Where its tables lie in a run: one folder for each gate, so that what is there is complete."""
+        return f"scores/{self.name}-{self.identity}" + (f"-{self.gate}" if self.gate else "")
 
     @cached_property
     def all_columns(self) -> dict[str, Any]:
@@ -87,7 +92,7 @@ def resolve(recipe: Recipe, folder: Path, corpus: Reader, file: str) -> list[Sco
 
 def needs(entry: Score, recipe: Recipe, folder: Path, file: str, name: str) -> set[str]:
     """The names of the scores that an entry reads or is gated by."""
-    view = entry.on or spec_of(find(entry.use, folder, f"{file}: score.{name}.use")).view
+    view = entry.on or declared(entry.use, folder, f"{file}: score.{name}.use")[1].view
     names = {view.split(".")[0]} if "." in view else set()
     names |= {entry.after.score.split(".")[0]} if entry.after else set()
     unknown = names - set(recipe.score) - {"raw", "source"}
@@ -103,8 +108,7 @@ def _resolve_one(
 ) -> Scorer:
     """One scorer, once everything that it reads is known."""
     where = f"{file}: score.{name}"
-    plugin = find(entry.use, folder, f"{where}.use")
-    spec = spec_of(plugin)
+    plugin, spec = declared(entry.use, folder, f"{where}.use")
     try:
         given = parameters(plugin, entry.parameters)
     except TypeError as error:
@@ -118,7 +122,14 @@ def _resolve_one(
         kind = column_kind(view, known, f"{where}.on", prefer=next(iter(spec.columns)))
         columns = {kind: {key: value for group in spec.columns.values() for key, value in group.items()}}
         upstream = found.get(view.split(".")[0])
-    gate_kind = column_kind(entry.after.score, known, f"{where}.after.score") if entry.after else None
+    gate_kind, gate = None, ""
+    if entry.after:
+        looked_at, _, column = entry.after.score.partition(".")
+        gate_kind = column_kind(entry.after.score, known, f"{where}.after.score")
+        if wrong := fault(known[looked_at][gate_kind][column], entry.after):
+            raise RecipeError(f"{where}.after: {entry.after.score} {wrong}")
+        source = [found[looked_at].identity, found[looked_at].gate] if looked_at in found else []
+        gate = short_hash([entry.after.comparisons(), entry.after.score, *source])
     if gate_kind not in (None, "document", *columns) and view not in {"document", "pair"}:
         raise RecipeError(f"{where}.after: {entry.after and entry.after.score} is a column of {gate_kind}s")
     if spec.pixels is not None and hasattr(plugin, "pixels"):
@@ -127,7 +138,7 @@ def _resolve_one(
         spec = replace(spec, pixels="full")
     batch = recipe.resources[name].batch if name in recipe.resources else None
     scorer = Scorer(name, plugin, given, replace(spec, batch=batch or spec.batch), view, columns, "", entry.after)
-    return replace(scorer, gate_kind=gate_kind, identity=_identity(scorer, upstream))
+    return replace(scorer, gate_kind=gate_kind, gate=gate, identity=_identity(scorer, upstream))
 
 
 def catalogue(scorers: Mapping[str, Scorer] | list[Scorer], corpus: Reader) -> Catalogue:
@@ -182,8 +193,19 @@ def find(use: str, folder: Path, where: str = "use") -> Any:
     raise RecipeError(f"{where}: no scorer named {use!r}{nearest(use, [*built_in, *installed])}")
 
 
+def declared(use: str, folder: Path, where: str) -> tuple[Any, Spec]:
+    """A plugin by name, with its declaration; RecipeError if there is none."""
+    plugin = find(use, folder, where)
+    try:
+        return plugin, spec_of(plugin)
+    except TypeError as error:
+        raise RecipeError(f"{where}: {error}") from None
+
+
 def load_file(path: Path) -> ModuleType:
-    """A plain Python file as a module, loaded once."""
+    """A plain Python file as a module, loaded once; it may import its neighbours."""
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     name = f"curate_plugin_{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)
@@ -214,33 +236,36 @@ def _identity(scorer: Scorer, upstream: Scorer | None) -> str:
     code = sys.modules[scorer.plugin.__module__]
     parts = {
         "plugin": f"{code.__name__.partition('_plugin_')[0]}:{scorer.plugin.__qualname__}",
-        "parameters": {key: str(value) for key, value in scorer.given.items()},
+        "parameters": {key: repr(value) for key, value in scorer.given.items()},
         "weights": {file.name: file_sha256(file) for file in sorted(files)},
-        "code": sorted(code_hash(Path(file)) for file in code_files(code)),
+        "code": sorted(code_hash(file) for file in code_files(Path(str(code.__file__)))),
         "pixels": scorer.spec.pixels and [scorer.spec.pixels, code_hash(Path(__file__).with_name("image.py"))],
         "view": scorer.view,
         "columns": {
             kind: {name: str(type_) for name, type_ in group.items()} for kind, group in scorer.columns.items()
         },
-        "upstream": upstream and upstream.identity,
+        "upstream": upstream and [upstream.identity, upstream.gate],
     }
+    return short_hash(parts)
+
+
+def short_hash(parts: Any) -> str:
+    """8 hex digits of a hash of plain data."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def code_files(module: ModuleType) -> set[str]:
+def code_files(plugin: Path) -> set[Path]:
     """A plugin's file, and the files in its folder that it imports, and so on."""
-    found: set[str] = set()
-    waiting = [module]
-    folder = Path(str(module.__file__)).parent
+    found: set[Path] = set()
+    waiting = [plugin]
     while waiting:
         current = waiting.pop()
-        found.add(str(current.__file__))
-        for value in list(vars(current).values()):
-            home = getattr(value, "__module__", None) or ""
-            owner = value if isinstance(value, ModuleType) else sys.modules.get(home)
-            file = getattr(owner, "__file__", None)
-            if owner and file and file not in found and Path(file).parent == folder:
-                waiting.append(owner)
+        found.add(current)
+        for node in ast.walk(ast.parse(current.read_bytes())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            near = {plugin.with_name(f"{name.rpartition('.')[2]}.py") for name in names if name != "*"}
+            waiting += [file for file in near - found if file.is_file()]
     return found
 
 

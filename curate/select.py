@@ -63,7 +63,7 @@ def bind(recipe: Recipe, scorers: Sequence[Scorer], known: Catalogue) -> list[Bo
 
 def verdict_hash(recipe: Recipe, bound: Sequence[Bound], shards: Sequence[str]) -> str:
     """8 hex digits of everything that decides: rules, the identity of the scores they read, and the shards."""
-    parts = [[str(each.rule), each.rule.missing, each.folder] for each in bound]
+    parts = [[each.rule.model_dump(), each.folder] for each in bound]
     return hashlib.sha256(json.dumps([parts, recipe.empty, list(shards)]).encode()).hexdigest()[:8]
 
 

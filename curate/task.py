@@ -34,7 +34,6 @@ class Task:
     targets: pl.DataFrame
     open_keys: set[Key]
     before: pa.Table | None
-    gate: str
     values: pl.DataFrame | None
     rows: dict[Key, Row | None] = field(default_factory=dict)
     wanted: frozenset[str] = frozenset()
@@ -143,7 +142,7 @@ class Task:
     def _batches(self, raw: RawShard, vectors: Mapping[Any, Any] | None) -> Iterator[list[Document]]:
         """The documents that have anything to measure, some at a time, with the images that the gate lets through."""
         some: list[Document] = []
-        load = 0
+        load = texts = 0
         wanted = {document for document, _ in self.open_keys}
         needs_files = vectors is None and (self.scorer.spec.pixels or self.scorer.spec.data)
         for document in raw.documents():
@@ -152,11 +151,11 @@ class Task:
             ready = self._with_files(document, raw) if needs_files else document
             some.append(ready)
             load += sum(weight(image) for image in ready.images.values())
-            texts = sum(len(document.texts) for document in some)
+            texts += len(document.texts)
             limit = TEXTS_AT_ONCE if vectors is not None else self.scorer.spec.batch
             if texts >= TEXTS_AT_ONCE or len(some) >= limit or load >= BUDGET:
                 yield some
-                some, load = [], 0
+                some, load, texts = [], 0, 0
         if some:
             yield some
 
@@ -209,21 +208,25 @@ class Task:
         return "image" not in self.scorer.columns or (document, position) in self.open_keys
 
     def table(self) -> pa.Table:
-        """All rows of the shard measured so far, in the order of the segments."""
+        """The scorer's rows of the shard in the order of the segments."""
         columns = self.scorer.all_columns
         for row in self.rows.values():
+            if row is not None and not isinstance(row, Mapping):
+                raise StopRun(f"score {self.scorer.name!r} returned {type(row).__name__} {row!r:.60} in place of a row")
             if row is not None and not row.keys() <= columns.keys():
                 unknown = ", ".join(sorted(row.keys() - columns.keys()))
                 raise StopRun(f"score {self.scorer.name!r} returned columns it did not declare: {unknown}")
         schema = table.score_schema(columns)
         owed = [key for key in self.targets.select("document", "position").iter_rows() if key in self.open_keys]
-        fresh = table.table(
-            [{"document": key[0], "position": key[1], **(self.rows.get(key) or {})} for key in owed], schema
-        )
+        rows = [{"document": key[0], "position": key[1], **(self.rows.get(key) or {})} for key in owed]
+        try:
+            fresh = table.table(rows, schema)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise StopRun(f"score {self.scorer.name!r} returned a value that is not as declared: {error}") from error
         if self.before is None:
             return fresh
-        both = pa.concat_tables([self.before.replace_schema_metadata(None), fresh])
+        both = pa.concat_tables([self.before, fresh])
         order = {key: at for at, key in enumerate(self.targets.select("document", "position").iter_rows())}
         keys = zip(both["document"].to_pylist(), both["position"].to_pylist(), strict=True)
         places = [order[key] for key in keys]
-        return both.take(sorted(range(len(places)), key=places.__getitem__))
+        return both.take(sorted(range(len(places)), key=places.__getitem__)).combine_chunks()

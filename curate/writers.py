@@ -6,6 +6,7 @@ A new format is one more ``Writer`` in ``WRITERS``.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,8 +59,10 @@ class Writer:
 
 
 def plain(value: Any) -> Any:
-    """A score as JSON: float32 in its shortest decimal form."""
-    return float(str(np.float32(value))) if isinstance(value, float) else value
+    """A score as JSON: float32 in its shortest decimal form, null for infinities."""
+    if isinstance(value, float):
+        return float(str(np.float32(value))) if math.isfinite(value) else None
+    return value
 
 
 def dump(value: Any) -> bytes:

@@ -76,6 +76,8 @@ def test_a_resized_picture_keeps_the_hash_of_the_original():
 def test_unknown_settings_are_errors():
     with pytest.raises(ValidationError):
         Fetch(timeuot=3)
+    with pytest.raises(ValidationError):
+        Fetch(user_agent="curate\r\nCookie: a=1")
     assert Fetch(max_bytes="2MB").max_bytes == 2_000_000
     assert all(field.description for field in Fetch.model_fields.values())
 
@@ -399,6 +401,12 @@ def test_dns_failures():
     with Site({"/a": PICTURE}) as site:
         (one,) = fetch(f"http://busy.example:{site.port}/a", resolver=Names(later, ["127.0.0.1"])).values()
     assert (one.status, one.attempts) == (Status.OK, 2)
+
+
+@pytest.mark.parametrize("host", ["a" * 70 + ".example", "a..example", "x" * 300])
+def test_names_that_cannot_be_resolved_end_as_rows(host):
+    (one,) = fetch(f"http://{host}/a.jpg", retries=0).values()
+    assert one.status in (Status.DNS, Status.BLOCKED_SCHEME)
 
 
 # A20: opt-out

@@ -119,10 +119,16 @@ class Quiet(SimpleHTTPRequestHandler):
         """Says nothing."""
 
 
+class Server(ThreadingHTTPServer):
+    """A server that lets many connections wait; the library's default drops them beyond five."""
+
+    request_queue_size = 256
+
+
 @contextmanager
 def serve(folder: Path, port: int = 0) -> Iterator[int]:
     """Serves a folder on 127.0.0.1 for the length of the block; yields the port."""
-    server = ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=str(folder)))
+    server = Server(("127.0.0.1", port), partial(Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield int(server.server_address[1])
