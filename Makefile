@@ -33,3 +33,9 @@ bench: $(ENV)  ## side by side with the peers (needs nginx; see docs/benchmarks.
 
 clean:  ## remove what the demo and the runs left (not .venv)
 	rm -rf demo runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+realweb: $(ENV)  ## a real web corpus, end to end (needs the Debian packages nginx-light and gimp-help-en)
+	$(PIP) install --quiet warcio
+	.venv/bin/python benchmarks/make_realweb.py --root gimp-en=/usr/share/gimp/2.0/help/en --out realweb --max-pages 600
+	realweb/serve.sh
+	.venv/bin/curate run benchmarks/realweb.yaml --out runs/realweb; realweb/serve.sh stop

@@ -8,6 +8,7 @@ filter, write_webdataset. Failures of single rows are caught, as they would be a
 
 import argparse
 import io
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -63,8 +64,8 @@ class Clip:
 
 def sample(row):
     key = row["url"].rsplit("/", 1)[1].removesuffix(".jpg")
-    about = {"url": row["url"], "similarity": float(row["similarity"])}
-    return {"__key__": key, "jpg": row["jpg"], "txt": row["caption"], "json": about}
+    about = json.dumps({"url": row["url"], "similarity": float(row["similarity"])})
+    return {"__key__": key, "jpg": row["jpg"], "txt": row["caption"].encode(), "json": about.encode()}
 
 
 if __name__ == "__main__":
@@ -84,5 +85,5 @@ if __name__ == "__main__":
         .map_batches(Clip, fn_constructor_args=[given.clip], batch_size=64, compute=ray.data.ActorPoolStrategy(size=given.actors))
         .filter(lambda row: row["similarity"] >= given.min)
         .map(sample)
-        .write_webdataset(given.out)
+        .write_webdataset(given.out, encoder=None)  # the default one wants pixels and encodes every JPEG anew
     )

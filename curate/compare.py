@@ -33,7 +33,10 @@ def passes(value: pl.Expr, kind: Any, condition: Condition) -> pl.Expr:
         whole = all(isinstance(each, int) for each in limits)
         type_ = {bool: pl.Boolean, str: pl.String, float: pl.Float32}.get(kind, pl.Int64 if whole else pl.Float64)
         side = pl.Series(limits, dtype=type_, strict=False)
-        verdict = verdict & OPERATORS[name](value, side.implode() if name in MEMBERS else pl.lit(side[0], type_))
+        if name in MEMBERS:
+            verdict = verdict & OPERATORS[name](value.cast(type_), side.implode())
+        else:
+            verdict = verdict & OPERATORS[name](value, pl.lit(side[0], type_))
     return verdict
 
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from curate import table
 from curate.batch import show_pictures
 from curate.compare import passes
+from curate.document import DOCUMENT
 from curate.report import Report, StopRun, conserve
 from curate.scorer import Scorer
 from curate.shard import RawShard, open_shard
@@ -147,6 +148,8 @@ def gated(scorer: Scorer, keys: pl.DataFrame, column: pl.DataFrame) -> pl.DataFr
     assert scorer.after
     kind = {pl.Float32: float, pl.String: str, pl.Boolean: bool}.get(column["value"].dtype.base_type(), int)
     let = column.filter(passes(pl.col("value"), kind, scorer.after).fill_null(value=False))
+    if scorer.gate_kind == "document":
+        let = let.filter(pl.col("position") == DOCUMENT)
     if scorer.gate_kind not in scorer.columns or "document" in scorer.columns:
         return keys.join(let.select("document").unique(), on="document", how="semi", maintain_order="left")
     return keys.join(let.select("document", "position"), on=["document", "position"], how="semi", maintain_order="left")

@@ -17,7 +17,7 @@ import pkgutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -125,7 +125,7 @@ def _resolve_one(
     gate_kind, gate = None, ""
     if entry.after:
         looked_at, _, column = entry.after.score.partition(".")
-        gate_kind = column_kind(entry.after.score, known, f"{where}.after.score")
+        gate_kind = column_kind(entry.after.score, known, f"{where}.after.score", prefer=next(iter(columns)))
         if wrong := fault(known[looked_at][gate_kind][column], entry.after):
             raise RecipeError(f"{where}.after: {entry.after.score} {wrong}")
         source = [found[looked_at].identity, found[looked_at].gate] if looked_at in found else []
@@ -261,17 +261,27 @@ def code_files(plugin: Path) -> set[Path]:
     while waiting:
         current = waiting.pop()
         found.add(current)
-        for node in ast.walk(ast.parse(current.read_bytes())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-            near = {plugin.with_name(f"{name.rpartition('.')[2]}.py") for name in names if name != "*"}
-            waiting += [file for file in near - found if file.is_file()]
+        near = {plugin.with_name(f"{name}.py") for name in syntax(current.read_bytes())[1]}
+        waiting += [file for file in near - found if file.is_file()]
     return found
 
 
 def code_hash(path: Path) -> str:
     """A hash of what a Python file says, blind to comments and layout."""
-    return hashlib.sha256(ast.dump(ast.parse(path.read_bytes())).encode()).hexdigest()
+    return syntax(path.read_bytes())[0]
+
+
+@lru_cache(256)
+def syntax(source: bytes) -> tuple[str, frozenset[str]]:
+    """The hash of a Python file's syntax tree, and the last parts of the names that it imports."""
+    tree = ast.parse(source)
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), frozenset(name.rpartition(".")[2] for name in names)
 
 
 def file_sha256(path: Path) -> str:

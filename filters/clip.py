@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ class Clip:
     """
 
     def __init__(self, model: str = "demo", weights: str = "") -> None:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads must not take cores from the decoders
         import open_clip
         import torch
 

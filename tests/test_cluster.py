@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -119,13 +121,14 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[str]:
+def cluster() -> Iterator[str]:
     """A Ray of the test's own, with a dashboard that takes jobs; ends with the test."""
     dashboard = free_port()
+    home = tempfile.mkdtemp(prefix="ray-")  # short: the names of Ray's sockets may have 107 bytes
     process = subprocess.Popen(
         [BIN / "ray", "start", "--head", "--block", "--port", str(free_port()), "--num-cpus", "2",
          "--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard), "--node-ip-address", "127.0.0.1",
-         "--disable-usage-stats", "--temp-dir", str(tmp_path / "ray")],
+         "--disable-usage-stats", "--temp-dir", home],
         start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     address = f"http://127.0.0.1:{dashboard}"
@@ -143,6 +146,7 @@ def cluster(tmp_path: Path) -> Iterator[str]:
             process.wait(20)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def test_ray_job_submit(cluster: str, small_web: SmallWeb, tmp_path: Path) -> None:

@@ -1,0 +1,118 @@
+"""Raw shards without a network: documents and pictures in, the files of a fetched shard out, and what follows."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from curate import table
+from curate.document import Document, Image, Reader, Text, document
+from curate.fetch import raw_rows
+from curate.fetched import Fetched
+from curate.image import encode, sniff
+from curate.pack import PackWorker, finish, plan
+from curate.recipe import Recipe
+from curate.score import ScoreWorker
+from curate.scorer import Scorer, catalogue, resolve
+from curate.select import SelectWorker, bind
+from curate.shard import add_member, open_tar
+from curate.source import Reject
+from curate.status import Status
+from curate.store import Store
+
+SOURCE = {"reader": "mmc4", "path": "none.jsonl"}
+
+
+def picture(seed: int = 0, width: int = 40, height: int = 30, form: str = "png") -> bytes:
+    """Noise as an encoded picture."""
+    return encode(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8), form)
+
+
+def page(*segments: str | Image, scores=None, url: str = "http://ex.org/page") -> Document:
+    """Strings are texts."""
+    return document(url, [Text(each) if isinstance(each, str) else each for each in segments], scores)
+
+
+def raw_shard(store: Store, pages: list, pictures: dict[str, bytes], columns=None, shard: str = "00000") -> list[str]:
+    """Writes a raw shard and the corpus' own scores; images not in ``pictures`` failed. Returns the documents' ids."""
+    entries = [
+        each.located("test", "t.jsonl", at) if isinstance(each, Document) else Reject("t.jsonl", at, each)
+        for at, each in enumerate(pages)
+    ]
+    fetched, offsets = {}, {}
+    with store.writing(f"raw/{shard}.tar") as path, open_tar(path) as tar:
+        for url in dict.fromkeys(
+            image.url for each in entries if isinstance(each, Document) for image in each.images.values()
+        ):
+            fetched[url] = got(url, pictures.get(url))
+            if (sha256 := fetched[url].sha256) and sha256 not in offsets:
+                data = pictures[url]
+                offsets[sha256] = add_member(tar, f"{sha256}.{fetched[url].format}", data), len(data)
+    if columns:
+        own = [
+            {"document": each.id, "position": position, **row}
+            for each in entries
+            if isinstance(each, Document)
+            for position, row in each.scores.items()
+        ]
+        types = {name: kind for group in columns.values() for name, kind in group.items()}
+        with store.writing(f"scores/source/{shard}.parquet") as path:
+            table.write(path, table.table(own, table.score_schema(types)))
+    with store.writing(f"raw/{shard}.parquet") as path:
+        table.write(path, table.table(raw_rows(entries, fetched, offsets, "test"), table.RAW))
+    return [each.id for each in entries if isinstance(each, Document)]
+
+
+def got(url: str, data: bytes | None) -> Fetched:
+    """What a download of these bytes would have come to."""
+    header = sniff(data) if data is not None else None
+    if data is None or header is None:
+        return Fetched(url, Status.HTTP_PERMANENT, "404", 404, 1)
+    size = (header.width, header.height)
+    return Fetched(
+        url, Status.OK, "", 200, 1, url, hashlib.sha256(data).hexdigest(), header.format, *size, *size, frames=1
+    )
+
+
+def recipe_of(**sections) -> Recipe:
+    return Recipe.model_validate({"source": SOURCE, **sections})
+
+
+def scorers_of(folder: Path, score: dict, columns=None, **sections) -> list[Scorer]:
+    """The scorers of a recipe whose ``score:`` is this; a fake is named ``test_module:function``."""
+    return resolve(recipe_of(score=score, **sections), folder, Reader(page, columns or {}, "test"), "r.yaml")
+
+
+def measure(store: Store, scorers: list[Scorer], shard: str = "00000"):
+    return ScoreWorker(store, scorers)(shard)
+
+
+def scored(store: Store, scorer: Scorer, column: str, shard: str = "00000") -> list:
+    """A column in the order of the segments it has rows for."""
+    with store.local(f"{scorer.folder}/{shard}.parquet") as path:
+        return table.read(path)[column].to_list()
+
+
+def curated(folder: Path, recipe: Recipe, columns=None, shards: tuple[str, ...] = ("00000",)) -> Path:
+    """Scores, selects and packs the raw shards of a folder; the folder with the tars."""
+    store, reader = Store(folder), Reader(page, columns or {}, "test")
+    scorers = resolve(recipe, folder, reader, "r.yaml")
+    for shard in shards:
+        ScoreWorker(store, scorers)(shard)
+    known = catalogue(scorers, reader)
+    for shard in shards:
+        SelectWorker(store, bind(recipe, scorers, known), recipe.empty, "verdicts/x")(shard)
+    folders = {each.name: each.folder for each in scorers} | ({"source": "scores/source"} if columns else {})
+    tars = list(plan(store, "verdicts/x", shards, recipe.pack))
+    worker = PackWorker(store, "verdicts/x", folders, known, recipe.place, recipe.pack, "out/x")
+    for tar in tars:
+        worker(tar)
+    finish(store, "out/x", len(tars), "# card", [])
+    return folder / "out/x"
+
+
+def verdicts(frame: pl.DataFrame) -> list[tuple[str, str | None]]:
+    return list(frame.select("state", "reason").iter_rows())

@@ -1,0 +1,497 @@
+import threading
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from shards import measure, page, picture, raw_shard, scored, scorers_of
+
+from curate import Image, Vector, scores
+from curate.report import StopRun
+from curate.score import ScoreWorker
+from curate.store import Store
+
+A, B, C, DEAD, TORN = (f"http://ex.org/{name}.png" for name in ("a", "b", "c", "dead", "torn"))
+PICTURES = {A: picture(1, 40, 30), B: picture(2, 50, 20), C: picture(1, 40, 30)}  # A and C are one picture
+CALLS: list[list] = []
+BUILT: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_called():
+    CALLS.clear()
+    BUILT.clear()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
+def torn(seed=9):
+    """A JPEG whose header is whole and whose picture is not."""
+    whole = picture(seed, 200, 200, "jpg")
+    return whole[: len(whole) // 3]
+
+
+def run(store, score, **sections):
+    """The scorers of fakes of this module, after they have measured."""
+    entries = {name: {"use": entry} if isinstance(entry, str) else entry for name, entry in score.items()}
+    entries = {name: entry | {"use": f"test_score:{entry['use']}"} for name, entry in entries.items()}
+    scorers = scorers_of(store.url, entries, **sections) if False else scorers_of(folder(store), entries, **sections)
+    report = measure(store, scorers)
+    return {scorer.name: scorer for scorer in scorers} | {"report": report}
+
+
+def folder(store):
+    return Path(store.url)
+
+
+def sizes():
+    return [len(call) for call in CALLS]
+
+
+@scores("text", words=int, batch=2)
+def words(texts):
+    CALLS.append([text.text for text in texts])
+    return [{"words": len(text.text.split())} if text.text else None for text in texts]
+
+
+@scores("image", side=int, batch=2)
+def sides(images):
+    CALLS.append([image.url for image in images])
+    return [{"side": min(image.width, image.height)} for image in images]
+
+
+@scores("image", mean=float, pixels="full")
+def means(images):
+    CALLS.append([image.sha256 for image in images])
+    return [{"mean": float(image.pixels.mean())} for image in images]
+
+
+@scores("image", length=int, data=True)
+def lengths(images):
+    return [{"length": len(image.data)} for image in images]
+
+
+@scores("pair", n=int)
+def captions(pairs):
+    CALLS.append([(image.url, text.text) for image, text in pairs])
+    return [{"n": len(text.text)} for _, text in pairs]
+
+
+@scores("document", n=int, batch=2)
+def counts(documents):
+    CALLS.append([document.id for document in documents])
+    return [{"n": len(document.images)} for document in documents]
+
+
+@scores("document", image={"ratio": float}, text={"of": int}, pixels="full")
+def ratios(documents):
+    CALLS.append([document.id for document in documents])
+    return [
+        {at: {"ratio": image.pixels.mean() / 255} for at, image in document.images.items() if image.pixels is not None}
+        | {at: {"of": len(document.images)} for at in document.texts}
+        for document in documents
+    ]
+
+
+@scores("document", image={"sim": float, "sims": list[float], "vector": Vector}, pixels="full", batch=2)
+class Towers:
+    def __init__(self):
+        BUILT.append("towers")
+
+    def encode_image(self, images):
+        CALLS.append([image.url for image in images])
+        return np.array([[image.width, image.height] for image in images])
+
+    def encode_text(self, texts):
+        CALLS.append([text.text for text in texts])
+        return np.array([[len(text.text), 0] for text in texts])
+
+    def __call__(self, documents):
+        found = []
+        for each in documents:
+            sims = {at: [float(vector @ text) for text in each.texts.values()] for at, vector in each.images.items()}
+            found.append(
+                {at: {"sim": max(row), "sims": row, "vector": each.images[at]} for at, row in sims.items() if row}
+            )
+        return found
+
+
+@scores("towers.vector", width=float, batch=2)
+def widths(vectors):
+    CALLS.append(list(vectors))
+    return [{"width": vector[0]} for vector in vectors]
+
+
+@scores("image", n=int, pixels="full")
+class Prepared:
+    def prepare(self, image):
+        return threading.current_thread().name, image.width
+
+    def __call__(self, prepared):
+        CALLS.append([name for name, _ in prepared])
+        return [{"n": width} for _, width in prepared]
+
+
+# --- views
+
+
+def test_each_distinct_text_is_measured_once_and_its_row_stands_everywhere(store):
+    raw_shard(store, [page("a b", "a b", "c"), page("a b"), page("d e f", "")], {})
+    got = run(store, {"w": "words"})["w"]
+    assert CALLS == [["a b", "c"], ["d e f", ""]]
+    assert scored(store, got, "words") == [2, 2, 1, 2, 3, None]
+
+
+def test_each_distinct_picture_is_measured_once_and_its_row_stands_everywhere(store):
+    raw_shard(store, [page("x", Image(A), Image(B)), page(Image(C), Image(DEAD)), page(Image(A))], PICTURES)
+    got = run(store, {"s": "sides"})["s"]
+    assert CALLS == [[A, B]]
+    assert scored(store, got, "side") == [30, 20, 30, None, 30]
+
+
+def test_rows_are_the_targets_in_the_order_of_the_shard(store):
+    ids = raw_shard(store, [page("x", Image(A)), "no document", page(Image(B), "y")], PICTURES)
+    got = run(store, {"s": "sides", "w": "words", "c": "counts"})
+    for name, targets in {
+        "s": [(ids[0], 1), (ids[1], 0)], "w": [(ids[0], 0), (ids[1], 1)], "c": [(ids[0], -1), (ids[1], -1)]
+    }.items():  # fmt: skip
+        keys = zip(scored(store, got[name], "document"), scored(store, got[name], "position"), strict=True)
+        assert list(keys) == targets
+
+
+def test_batches_are_full_across_documents_and_never_larger(store):
+    pages = [page(f"text {at}", Image(f"http://ex.org/{at}.png")) for at in range(5)]
+    raw_shard(store, pages, {f"http://ex.org/{at}.png": picture(at) for at in range(5)})
+    for use in ("words", "sides", "counts"):
+        CALLS.clear()
+        run(store, {"s": use})
+        assert sizes() == [2, 2, 1]
+
+
+def test_the_recipe_sets_the_batch(store):
+    raw_shard(store, [page(*(f"text {at}" for at in range(5)))], {})
+    run(store, {"w": "words"}, resources={"w": {"batch": 4}})
+    assert sizes() == [4, 1]
+
+
+def test_pictures_come_with_what_was_asked_for(store):
+    raw_shard(store, [page(Image(A), Image(B))], PICTURES)
+    got = run(store, {"m": "means", "l": "lengths"})
+    assert scored(store, got["l"], "length") == [len(PICTURES[A]), len(PICTURES[B])]
+    assert scored(store, got["m"], "mean") == pytest.approx([127, 127], abs=9)
+
+
+def test_a_pair_is_a_picture_with_its_only_text_or_else_its_alt_text(store):
+    pages = [page(Image(A), "one"), page(Image(A), "two"), page(Image(C, "own"), "x", "y"), page("p", "q", Image(B))]
+    raw_shard(store, pages, PICTURES)
+    got = run(store, {"c": "captions"})["c"]
+    assert [text for _, text in CALLS[0]] == ["one", "two", "own"]
+    assert scored(store, got, "n") == [3, 3, 3, None]
+
+
+def test_a_pair_that_repeats_is_measured_once(store):
+    raw_shard(store, [page(Image(A), "one"), page(Image(C), "one"), page(Image(B), "one")], PICTURES)
+    got = run(store, {"c": "captions"})["c"]
+    assert sizes() == [2]
+    assert scored(store, got, "n") == [3, 3, 3]
+
+
+def test_a_document_scorer_gives_rows_to_images_and_texts(store):
+    raw_shard(store, [page("x", Image(A), Image(DEAD)), page("y", "z")], PICTURES)
+    got = run(store, {"r": "ratios"})["r"]
+    assert scored(store, got, "of") == [2, None, None, 0, 0]
+    assert scored(store, got, "ratio") == [None, pytest.approx(0.5, abs=0.05), None, None, None]
+
+
+def test_prepare_runs_in_the_decoding_threads(store):
+    raw_shard(store, [page(Image(A), Image(B))], PICTURES)
+    got = run(store, {"p": "Prepared"})["p"]
+    assert scored(store, got, "n") == [40, 50]
+    assert all(name.startswith("decode") for name in CALLS[0])
+
+
+# --- two towers and their column
+
+
+def test_towers_encode_each_picture_once_a_shard_and_each_text_once(store):
+    raw_shard(store, [page("aa", Image(A), Image(B)), page("aa", "bbb", Image(C)), page("unseen")], PICTURES)
+    got = run(store, {"towers": "Towers"})["towers"]
+    assert CALLS == [[A, B], ["aa", "bbb"]]
+    assert scored(store, got, "sims") == [[80], [100], [80, 120]]
+    assert scored(store, got, "sim") == [80, 100, 120]
+    assert scored(store, got, "vector") == [[40, 30], [50, 20], [40, 30]]
+
+
+def test_texts_of_documents_without_a_measurable_image_are_not_encoded(store):
+    raw_shard(store, [page("alone"), page("dead", Image(DEAD)), page("torn", Image(TORN))], PICTURES | {TORN: torn()})
+    got = run(store, {"towers": "Towers"})["towers"]
+    assert CALLS == []
+    assert scored(store, got, "sims") == [None, None]
+
+
+def test_an_image_without_texts_has_no_row(store):
+    raw_shard(store, [page(Image(A))], PICTURES)
+    assert scored(store, run(store, {"towers": "Towers"})["towers"], "sim") == [None]
+
+
+def test_a_column_scorer_reads_what_another_wrote(store):
+    raw_shard(store, [page("a", Image(A), Image(DEAD)), page(Image(B)), page("b", Image(B))], PICTURES)
+    got = run(store, {"width": "widths", "towers": "Towers"})
+    assert CALLS[-1] == [[40, 30], [50, 20]]
+    assert scored(store, got["width"], "width") == [40, None, None, 50]
+
+
+def test_a_class_is_built_once_for_all_shards(store):
+    for shard in ("00000", "00001"):
+        raw_shard(store, [page("a", Image(A))], PICTURES, shard=shard)
+    scorers = scorers_of(folder(store), {"towers": {"use": "test_score:Towers"}})
+    worker = ScoreWorker(store, scorers)
+    worker("00000")
+    worker("00001")
+    assert BUILT == ["towers"]
+
+
+# --- what cannot be measured
+
+
+def test_failed_and_undecodable_images_have_null_rows(store):
+    raw_shard(store, [page(Image(DEAD), Image(TORN), Image(A))], PICTURES | {TORN: torn()})
+    got = run(store, {"m": "means"})
+    assert scored(store, got["m"], "mean") == [None, None, pytest.approx(127, abs=9)]
+    assert got["report"].counts == {"rows": 3, "unmeasured": 2, "undecodable": 1}
+
+
+def test_an_undecodable_image_keeps_what_needs_no_pixels_whoever_else_looks(store):
+    raw_shard(store, [page(Image(TORN))], {TORN: torn()})
+    got = run(store, {"m": "means", "s": "sides"})
+    assert (scored(store, got["s"], "side"), scored(store, got["m"], "mean")) == ([200], [None])
+
+
+def test_nan_is_null(store):
+    raw_shard(store, [page("x")], {})
+    assert scored(store, run(store, {"n": "nan"})["n"], "x") == [None]
+
+
+@scores("text", x=float)
+def nan(texts):
+    return [{"x": float("nan")} for _ in texts]
+
+
+# --- bad code
+
+
+@scores("text", n=int)
+def bad(texts, how=""):
+    if how == "short":
+        return [{"n": 1}][1:]
+    if how == "none":
+        return None
+    if how == "row":
+        return [1 for _ in texts]
+    if how == "type":
+        return [{"n": "many"} for _ in texts]
+    if how == "column":
+        return [{"n": 1, "m": 2} for _ in texts]
+    if how == "bug":
+        return len(7)
+    if how == "data":
+        raise ValueError("odd text")
+    raise RuntimeError("out of memory")
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("short", "score 'b' returned 0 results for 1 items"),
+        ("none", "score 'b' returned nothing for 1 items"),
+        ("row", "score 'b' returned int 1 in place of a row"),
+        ("type", "score 'b' returned a value that is not as declared: invalid literal"),
+        ("column", "score 'b' returned columns it did not declare: m"),
+        ("bug", "score 'b' raised TypeError: object of type 'int' has no len"),
+        ("data", "score 'b' raised ValueError: odd text"),
+    ],
+)
+def test_a_wrong_scorer_ends_the_run_by_name(store, how, said):
+    raw_shard(store, [page("x")], {})
+    with pytest.raises(StopRun, match=said):
+        run(store, {"b": {"use": "bad", "how": how}})
+    assert not store.exists("scores")
+
+
+def test_a_full_device_is_no_bug(store):
+    raw_shard(store, [page("x")], {})
+    with pytest.raises(RuntimeError, match="out of memory") as error:
+        run(store, {"b": "bad"})
+    assert error.value.__notes__ == ["raised by score 'b'"]
+
+
+@scores("image", n=int)
+class Unbuilt:
+    def __init__(self):
+        raise OSError("no weights")
+
+
+@scores("document", image={"n": int})
+def astray(documents):
+    return [{99: {"n": 1}} for _ in documents]
+
+
+@scores("image", n=int, pixels="full")
+class BadPrepare:
+    def prepare(self, image):
+        return image.nothing
+
+    def __call__(self, items):
+        return [{"n": 1} for _ in items]
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        ("Unbuilt", "score 'b' could not be built: OSError: no weights"),
+        ("astray", "score 'b' gave a row to position 99"),
+        ("BadPrepare", "score 'b' raised AttributeError"),
+    ],
+)
+def test_other_faults_of_a_scorer(store, use, said):
+    raw_shard(store, [page("x", Image(A))], PICTURES)
+    with pytest.raises(StopRun, match=said):
+        run(store, {"b": use})
+
+
+# --- what is done, and gates
+
+
+def test_what_is_measured_is_not_measured_again(store):
+    raw_shard(store, [page("x")], {})
+    run(store, {"w": "words"})
+    CALLS.clear()
+    assert run(store, {"w": "words"})["report"].counts == {}
+    assert CALLS == []
+
+
+def test_the_same_scores_are_the_same_bytes(store, tmp_path):
+    tables = []
+    for name in ("one", "two"):
+        other = Store(tmp_path / name)
+        raw_shard(other, [page("a", Image(A), Image(B)), page("b", Image(C))], PICTURES)
+        tables.append(table_bytes(other, run(other, {"towers": "Towers"})["towers"]))
+    assert tables[0] == tables[1]
+
+
+def table_bytes(store, scorer):
+    return (folder(store) / scorer.folder / "00000.parquet").read_bytes()
+
+
+def gated(store, **gate):
+    CALLS.clear()
+    score = {"s": "sides", "w": "words", "m": {"use": "means", **({"after": gate} if gate else {})}}
+    return run(store, score)["m"]
+
+
+@pytest.fixture
+def three(store):
+    """Pictures with short sides 20, 30 and 40."""
+    urls = [f"http://ex.org/{side}.png" for side in (20, 30, 40)]
+    raw_shard(store, [page("x", *map(Image, urls))], {url: picture(1, 50, int(url[14:16])) for url in urls})
+    return store
+
+
+def measured(store, scorer):
+    return scored(store, scorer, "position")
+
+
+def test_only_what_passes_the_gate_is_measured(three):
+    assert measured(three, gated(three, score="s.side", min=30)) == [2, 3]
+    assert sizes()[-1] == 2
+
+
+def test_a_looser_gate_measures_what_is_missing(three):
+    gated(three, score="s.side", above=30)
+    assert measured(three, gated(three, score="s.side", min=20)) == [1, 2, 3]
+    assert sizes() == [2]
+
+
+def test_no_gate_measures_the_rest(three):
+    gated(three, score="s.side", min=30)
+    assert measured(three, gated(three)) == [1, 2, 3]
+    assert sizes() == [1]
+
+
+def test_a_tighter_gate_measures_nothing(three):
+    gated(three)
+    assert measured(three, gated(three, score="s.side", min=40)) == [3]
+    assert CALLS == []
+
+
+def test_a_gate_gives_the_same_bytes_whatever_was_measured_before(three, tmp_path):
+    gated(three)
+    gated(three, score="s.side", max=30)
+    late = table_bytes(three, gated(three, score="s.side", min=30))
+    fresh = Store(tmp_path / "fresh")
+    (tmp_path / "fresh").mkdir()
+    (tmp_path / "fresh/raw").symlink_to(folder(three) / "raw")
+    assert table_bytes(fresh, gated(fresh, score="s.side", min=30)) == late
+
+
+def test_a_gate_that_nothing_passes_calls_nothing(three):
+    assert measured(three, gated(three, score="s.side", min=1000)) == []
+    assert not any(len(call) and call[0] for call in CALLS if len(str(call[0])) == 64)
+
+
+def test_a_gate_may_compare_words(three):
+    assert measured(three, gated(three, score="raw.format", one_of=["png"])) == [1, 2, 3]
+    assert measured(three, gated(three, score="raw.url", none_of=["http://ex.org/20.png"])) == [2, 3]
+
+
+def test_a_gate_on_documents_opens_all_their_segments(store):
+    raw_shard(store, [page("x", Image(A), Image(B)), page("y", Image(C))], PICTURES)
+    got = run(store, {"c": "counts", "s": {"use": "sides", "after": {"score": "c.n", "min": 2}}})["s"]
+    assert scored(store, got, "position") == [1, 2]
+
+
+@pytest.mark.parametrize("use", ["Towers", "captions"])
+def test_a_gate_on_texts_opens_the_documents_of_pictures(store, use):
+    raw_shard(store, [page("one two", Image(A)), page("one", Image(B))], PICTURES)
+    got = run(store, {"w": "words", "m": {"use": use, "after": {"score": "w.words", "min": 2}}})["m"]
+    assert scored(store, got, "document") == scored(store, got, "document")[:1]
+    assert all(url in (A, "one two") for call in CALLS[1:] for url in np.ravel(call))
+
+
+def test_a_gate_on_images_opens_documents_for_a_document_scorer(store):
+    ids = raw_shard(store, [page("x", Image(A)), page("y", Image(B)), page("z")], PICTURES)
+    got = run(store, {"s": "sides", "c": {"use": "counts", "after": {"score": "s.side", "max": 20}}})["c"]
+    assert scored(store, got, "document") == [ids[1]]
+    assert scored(store, got, "n") == [1]
+
+
+def test_towers_behind_a_gate_see_only_what_passes(store):
+    raw_shard(store, [page("x", Image(A), Image(B)), page("y", Image(B))], PICTURES)
+    got = run(store, {"s": "sides", "t": {"use": "Towers", "after": {"score": "s.side", "min": 30}}})["t"]
+    assert CALLS[1:] == [[A], ["x"]]
+    assert scored(store, got, "sims") == [[40]]
+
+
+def test_a_gate_on_the_documents_address_reads_no_other(store):
+    ids = raw_shard(store, [page("x", Image(A), url="http://a"), page("y", Image(A), url="http://b")], PICTURES)
+    got = run(store, {"c": {"use": "counts", "after": {"score": "raw.url", "equals": "http://b"}}})["c"]
+    assert scored(store, got, "document") == [ids[1]]
+
+
+def test_a_looser_gate_upstream_reaches_the_column_scorer(store):
+    raw_shard(store, [page("x", Image(A), Image(B))], PICTURES)
+    for least, widths_ in ((30, [40, None]), (10, [40, 50])):
+        towers = {"use": "Towers", "after": {"score": "raw.height", "min": least}}
+        got = run(store, {"towers": towers, "w": "widths"})["w"]
+        assert scored(store, got, "width") == widths_
+
+
+def test_scores_over_parquet_have_no_duplicates(three):
+    gated(three, score="s.side", min=30)
+    gated(three, score="s.side", max=30)
+    scorer = gated(three)
+    frame = pl.read_parquet(folder(three) / scorer.folder / "00000.parquet")
+    assert frame.select("document", "position").is_unique().all()
