@@ -28,8 +28,10 @@ from curate.shard import RawShard, add_member, open_shard, open_tar
 from curate.store import Store
 from curate.writers import WRITERS, Curated, Entry
 
-HEADERS = 2048
-"""Bytes reckoned for the json and tar headers of a document, and half of it for each image, when tars are planned."""
+RECKONED = {"document": 2048, "image": 1536, "text": 256}
+"""Bytes reckoned for tar headers, padding and the line in the json when tars are planned, besides the content."""
+END = 10_240
+"""Most bytes at the end of a tar."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +52,19 @@ def plan(store: Store, verdicts: str, shards: Sequence[str], pack: Pack) -> Iter
 
     A document that alone is larger gets a tar of its own. Reads the verdicts once, a shard at a time.
     """
-    number, size, count = 0, 0, 0
+    number, size, count = 0, END, 0
     parts: list[tuple[str, int, int]] = []
     for shard in shards:
         with store.local(f"{verdicts}/{shard}.parquet") as path:
             rows = table.read(path, ["document", "kind", "state", "bytes"]).filter(state="kept")
-        images = rows.filter(kind="image").group_by("document").len("images")
-        kept = rows.filter(kind="document").join(images, on="document", how="left", maintain_order="left")
+        extra = pl.col("kind").replace_strict(RECKONED, return_dtype=pl.Int64)
+        extras = rows.group_by("document").agg(extra=extra.sum())
+        kept = rows.filter(kind="document").join(extras, on="document", how="left", maintain_order="left")
         start = 0
-        for at, (content, several) in enumerate(zip(kept["bytes"], kept["images"].fill_null(0), strict=True)):
-            needed = content + HEADERS + several * HEADERS // 2
+        for at, needed in enumerate(kept["bytes"] + kept["extra"]):
             if count and (size + needed > pack.shard_bytes or count >= pack.shard_count):
                 yield Tar(number, (*parts, (shard, start, at - start)) if at > start else tuple(parts))
-                number, size, count, parts, start = number + 1, 0, 0, [], at
+                number, size, count, parts, start = number + 1, END, 0, [], at
             size, count = size + needed, count + 1
         if kept.height > start:
             parts.append((shard, start, kept.height - start))

@@ -132,13 +132,13 @@ def _resolve_one(
         gate = short_hash([entry.after.comparisons(), entry.after.score, *source])
     if gate_kind not in (None, "document", *columns) and view not in {"document", "pair"}:
         raise RecipeError(f"{where}.after: {entry.after and entry.after.score} is a column of {gate_kind}s")
-    if spec.pixels is not None and hasattr(plugin, "pixels"):
-        spec = replace(spec, pixels=plugin.pixels(**given))
+    if spec.pixels is not None:
+        spec = replace(spec, pixels=ask(plugin, "pixels", given, where, spec.pixels))
     if recipe.decode == "exact" and spec.pixels is not None:
         spec = replace(spec, pixels="full")
     batch = recipe.resources[name].batch if name in recipe.resources else None
     scorer = Scorer(name, plugin, given, replace(spec, batch=batch or spec.batch), view, columns, "", entry.after)
-    return replace(scorer, gate_kind=gate_kind, gate=gate, identity=_identity(scorer, upstream))
+    return replace(scorer, gate_kind=gate_kind, gate=gate, identity=_identity(scorer, upstream, where))
 
 
 def catalogue(scorers: Mapping[str, Scorer] | list[Scorer], corpus: Reader) -> Catalogue:
@@ -229,10 +229,17 @@ def only_scorer(module: ModuleType) -> Any:
     return own[0]
 
 
-def _identity(scorer: Scorer, upstream: Scorer | None) -> str:
+def ask(plugin: Any, method: str, given: Mapping[str, Any], where: str, default: Any) -> Any:
+    """What a scorer's own ``pixels`` or ``weights`` says of its parameters; RecipeError where it refuses them."""
+    try:
+        return getattr(plugin, method)(**given) if hasattr(plugin, method) else default
+    except (ValueError, LookupError, OSError, ImportError) as error:
+        raise RecipeError(f"{where}: {error}") from error
+
+
+def _identity(scorer: Scorer, upstream: Scorer | None, where: str) -> str:
     """8 hex digits of a hash of everything that could change the scores."""
-    weights = getattr(scorer.plugin, "weights", None)
-    files = [Path(file) for file in weights(**scorer.given)] if weights else []
+    files = [Path(file) for file in ask(scorer.plugin, "weights", scorer.given, where, [])]
     code = sys.modules[scorer.plugin.__module__]
     parts = {
         "plugin": f"{code.__name__.partition('_plugin_')[0]}:{scorer.plugin.__qualname__}",

@@ -17,6 +17,8 @@ from curate.explain import Histogram, Line, totals
 from curate.report import Report
 
 COLOUR = {"kept": "green", "dropped": "yellow", "failed": "red", "rejected": "red"}
+LINE_EVERY = 30
+"""Seconds between lines in a log."""
 UNIT = {"fetch": "images", "score": "rows", "select": "images kept", "pack": "samples"}
 
 
@@ -42,7 +44,7 @@ class Watch:
 
     def start(self, stage: str, total: int, done: int) -> None:
         """See ``curate.run.Progress``."""
-        self._counts, self._stage = Counter(), stage
+        self._counts, self._stage, self._told = Counter(), stage, 0.0
         self._total, self._before = total, done
         if total > done:
             self._bars.start()
@@ -53,6 +55,11 @@ class Watch:
         self._counts.update(report.counts)
         elapsed = self._bars.tasks[-1].elapsed or 0.0
         self._bars.update(self._task, advance=1, said=summary(self._stage, self._counts, elapsed))
+        if not self.console.is_terminal and elapsed - self._told >= LINE_EVERY:
+            self._told = elapsed
+            done = int(self._bars.tasks[-1].completed)
+            self.console.print(f"{self._stage:7} {done:,} of {self._total:,} shards: ", end="", highlight=False)
+            self.console.print(summary(self._stage, self._counts, elapsed), highlight=False)
 
     def end(self, stage: str, counts: Counter[str], seconds: float) -> None:
         """See ``curate.run.Progress``."""

@@ -9,8 +9,10 @@ import difflib
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import fsspec
@@ -53,6 +55,10 @@ class Source(BaseModel):
     def patterns(self) -> tuple[str, ...]:
         """``path`` as a tuple."""
         return (self.path,) if isinstance(self.path, str) else self.path
+
+
+FILES_AT_ONCE = 8
+"""Files of a source that are measured at a time."""
 
 
 @dataclass(frozen=True)
@@ -103,18 +109,43 @@ def named(source: Source, base: str = "") -> dict[str, str]:
 
 def plan(source: Source, base: str = "", limit: int | None = None) -> tuple[list[Slice], list[BadFile]]:
     """The shards of the first ``limit`` rows, or of all, and the files that cannot be read."""
+    files = named(source, base)
+    measured = _measure_all(files, source.shard) if limit is None else _measure_first(files, source.shard, limit)
     parts: list[tuple[str, str, int, int, int]] = []
     bad: list[BadFile] = []
-    for path, file in named(source, base).items():
-        left = None if limit is None else limit - sum(count for *_, count, _ in parts)
-        if left is not None and left <= 0:
-            break
-        try:
-            parts += ((file, path, *part) for part in measure(path, source.shard, left))
-        except BadFile as error:
-            bad.append(error)
+    for (path, file), found in zip(files.items(), measured, strict=False):
+        if isinstance(found, BadFile):
+            bad.append(found)
+        else:
+            parts += ((file, path, *part) for part in found)
     digits = max(5, len(str(len(parts) - 1)))
     return [Slice(f"{at:0{digits}d}", *part) for at, part in enumerate(parts)], bad
+
+
+Measured = list[tuple[int, int, int]] | BadFile
+
+
+def _measured(path: str, shard_rows: int, limit: int | None = None) -> Measured:
+    try:
+        return measure(path, shard_rows, limit)
+    except BadFile as error:
+        return error
+
+
+def _measure_all(files: Iterable[str], shard_rows: int) -> Iterator[Measured]:
+    """Every file, several at a time: most of the work is waiting and decompressing."""
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        yield from pool.map(partial(_measured, shard_rows=shard_rows), files)
+
+
+def _measure_first(files: Iterable[str], shard_rows: int, limit: int) -> Iterator[Measured]:
+    """Files in order until there are enough rows; the others are not opened."""
+    for path in files:
+        if limit <= 0:
+            return
+        found = _measured(path, shard_rows, limit)
+        limit -= 0 if isinstance(found, BadFile) else sum(count for _, count, _ in found)
+        yield found
 
 
 def documents(part: Slice, reader: Reader, source: Source) -> Iterator[Document | Reject]:

@@ -49,12 +49,8 @@ class Clip:
         self.dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
         precision = "bf16" if self.device == "cuda" else "fp32"
         name = located(model)
-        if not weights and not name.startswith("local-dir:"):
-            raise ValueError(
-                f"clip: model {model!r} needs weights: one of {open_clip.list_pretrained_tags_by_model(model)}"
-            )
-        if weights:
-            check_activation(model, weights)
+        if weights or not name.startswith("local-dir:"):
+            pretrained(model, weights)
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*QuickGELU.*")
             self.model, self.preprocess = open_clip.create_model_from_pretrained(
@@ -71,7 +67,7 @@ class Clip:
             return sorted(path for path in Path(name.removeprefix("local-dir:")).iterdir() if path.is_file())
         import open_clip
 
-        return [Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(model, weights)))]
+        return [Path(open_clip.download_pretrained(pretrained(model, weights)))]
 
     @staticmethod
     def pixels(model: str = "demo", weights: str = "") -> int:  # noqa: ARG004 - the parameters of the class
@@ -140,15 +136,20 @@ def image_side(model: str) -> int:
     return max(side) if isinstance(side, list) else int(side)
 
 
-def check_activation(model: str, weights: str) -> None:
-    """Refuses weights trained with QuickGELU in a model without it, which open_clip would score wrongly."""
+def pretrained(model: str, weights: str) -> dict[str, Any]:
+    """What open_clip knows of these weights, without fetching them.
+
+    Refuses weights trained with QuickGELU in a model without it, which open_clip would score wrongly.
+    """
     import open_clip
 
-    trained = open_clip.get_pretrained_cfg(model, weights)
+    trained: dict[str, Any] = open_clip.get_pretrained_cfg(model, weights)
     if not trained:
-        tags = open_clip.list_pretrained_tags_by_model(model)
-        raise ValueError(f"clip: model {model!r} has no weights {weights!r}; it has {', '.join(tags) or 'none'}")
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+        fault = f"has no weights {weights!r}" if weights else "needs weights"
+        raise ValueError(f"clip: model {model!r} {fault}; there are {tags}")
     quick = bool(trained.get("quick_gelu"))
     if quick != bool((open_clip.get_model_config(model) or {}).get("quick_gelu")):
         other = f"{model}-quickgelu" if quick else model.removesuffix("-quickgelu")
         raise ValueError(f"clip: QuickGELU mismatch: {weights!r} of {model!r} would score wrongly; use model: {other}")
+    return trained

@@ -126,7 +126,7 @@ def cluster() -> Iterator[str]:
     dashboard = free_port()
     home = tempfile.mkdtemp(prefix="ray-")  # short: the names of Ray's sockets may have 107 bytes
     process = subprocess.Popen(
-        [BIN / "ray", "start", "--head", "--block", "--port", str(free_port()), "--num-cpus", "2",
+        [BIN / "ray", "start", "--head", "--block", "--port", str(free_port()), "--num-cpus", "2", "--num-gpus", "1",
          "--dashboard-host", "127.0.0.1", "--dashboard-port", str(dashboard), "--node-ip-address", "127.0.0.1",
          "--disable-usage-stats", "--temp-dir", home],
         start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -153,7 +153,8 @@ def test_ray_job_submit(cluster: str, small_web: SmallWeb, tmp_path: Path) -> No
     job = tmp_path / "job"
     job.mkdir()
     (job / "mymodule.py").write_text(EIGHT_LINES)
-    small_web.recipe(job / "small.yaml", score="  caps: {use: mymodule}\n")
+    shares = "resources: {caps: {gpus: 0.5, workers: [1, 2]}, fetch: {workers: 1}}\n"  # two workers on one GPU
+    small_web.recipe(job / "small.yaml", score="  caps: {use: mymodule}\n", extra=shares)
     entry = [sys.executable, "-m", "curate.cli", "run", "small.yaml", "--ray", "auto", "--out", str(tmp_path / "run")]
     submit = [BIN / "ray", "job", "submit", "--address", cluster, "--working-dir", job, "--", *entry]
     done = subprocess.run([*map(str, submit)], capture_output=True, text=True, timeout=240)

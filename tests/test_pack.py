@@ -168,15 +168,15 @@ def test_a_thousand_images_stay_in_order(tmp_path):
 def test_members_are_adjacent_and_the_json_is_last(tmp_path):
     out = packed(tmp_path, [page("x", IMAGES[at], IMAGES[at + 1]) for at in range(3)])
     names = [member.name.partition(".") for member in members(out)]
-    assert [name[2] for name in names] == ["000.png", "001.jpg", "json", "000.jpg", "001.png", "json"] + [
-        "000.png",
-        "001.jpg",
-        "json",
-    ]
+    assert [name[2] for name in names[:6]] == ["000.png", "001.jpg", "json", "000.jpg", "001.png", "json"]
     assert len({names[at][0] for at in (0, 1, 2)}) == 1
 
 
 # --- the same bytes
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_owner_mode_and_time_are_fixed(twelve):
@@ -189,7 +189,7 @@ def test_the_same_input_is_packed_into_the_same_bytes(tmp_path):
     sections = {"score": {"f": {"use": "test_pack:facts"}}, "pack": {"shard_count": 2}}
     for name in ("one", "two"):
         packed(tmp_path / name, [page(IMAGES[at], "x") for at in range(5)], **sections)
-    one, two = ({str(path.relative_to(tmp_path / name)): path.read_bytes() for path in (tmp_path / name / "out").rglob("*") if path.is_file()} for name in ("one", "two"))  # fmt: skip
+    one, two = (files(tmp_path / name / "out") for name in ("one", "two"))
     assert one == two
     assert len([name for name in one if name.endswith(".tar")]) == 3
 
