@@ -4,7 +4,10 @@ import pytest
 import yaml
 
 import curate
+from curate.executor import InProcess
 from curate.recipe import Gate, RecipeError, Rule, load, nearest, spell
+from curate.run import Run
+from curate.store import Store
 
 ROOT = Path(curate.__file__).parents[1]
 SCORES = {"clip": {"use": "clip", "after": {"score": "size.area", "min": 5}}, "size": {"use": "image_size"}}
@@ -174,3 +177,49 @@ def test_a_gate_and_a_rule_know_what_they_compare():
 def test_nearest_says_what_is_close_and_what_is_known():
     assert nearest("cilp", ["clip", "size"]) == "; did you mean 'clip'? (known: clip, size)"
     assert nearest("x", []) == " (known: none)"
+
+
+# --- what a run checks before it begins
+
+
+def refused(tmp_path, **sections):
+    path = tmp_path / "r.yaml"
+    path.write_text(yaml.safe_dump(WHOLE | {"score": {"size": {"use": "image_size"}}, "resources": {}} | sections))
+    with pytest.raises(RecipeError) as error:
+        Run(path, Store(tmp_path / "run"), InProcess(), None).check()
+    assert not (tmp_path / "run").exists()
+    return str(error.value).removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (
+            {"image": "size.min_sid", "min": 1},
+            "keep.0.image: 'size.min_sid' is no column; did you mean 'size.min_side'?",
+        ),
+        ({"text": "size.width", "min": 1}, "keep.0.text: 'size.width' is a column of images, not of texts"),
+        ({"document": "image", "min": 1}, "keep.0.document: 'image' is no column; did you mean 'images'?"),
+        ({"image": "images", "min": 1}, "keep.0.image: 'images' is no column"),
+        ({"document": "images", "top": 0.5}, "keep.0.document: top needs a measured column"),
+        ({"image": "raw.format", "min": 1}, "keep.0.image: raw.format holds str values: min needs numbers"),
+        ({"image": "source.sims", "min": 1}, "keep.0.image: source.sims is a list"),
+        ({"image": "raw.format", "top": 0.5}, "keep.0.image: raw.format holds no numbers, which top needs"),
+    ],
+)
+def test_a_rule_that_cannot_be_applied_is_refused(tmp_path, rule, said):
+    assert refused(tmp_path, keep=[rule]).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"place": "size.widht"}, "place.by: 'size.widht' is no column; did you mean 'size.width'?"),
+        ({"place": "size.width"}, "place.by: size.width is no list of similarities"),
+        ({"pack": {"format": "pair"}}, "pack.format: no format 'pair'; did you mean 'pairs'?"),
+        ({"source": {"reader": "mcm4", "path": "x"}}, "source.reader: no reader 'mcm4'; did you mean 'mmc4'?"),
+        ({"source": {"reader": "coyo", "path": "x"}, "place": "matched"}, "place.by: 'source.matched' is no column"),
+    ],
+)
+def test_a_place_or_format_that_is_not_there_is_refused(tmp_path, sections, said):
+    assert refused(tmp_path, **({"keep": []} | sections)).startswith(said)
