@@ -2,19 +2,19 @@
 
     python benchmarks/clip_score.py [--quick] [--images 512]
 
-The bare model gets batches of 64 preprocessed tensors and one short caption for each picture, tokenised before the clock
-starts, in `inference_mode`, with as many torch threads as there are cores and on the same device. `curate score` does all
-the rest besides: it reads the raw shard, decodes, preprocesses, tokenises, encodes pictures and captions, relates them, and
-writes the table. Both times hold picture and text encoding of every pair; loading the model is in neither. Model:
-ViT-B-32 with open_clip's own configuration and random weights, but for the vocabulary and the context of 20 words of the demo
-tokenizer, since the real one cannot be had without a download; and the demo model, which is so small that decoding is all
-there is to see. The requirement (0.9) is for ViT-B-32.
+The bare model gets batches of 64 preprocessed tensors and one short caption for each picture, tokenised before the
+clock starts, in `inference_mode`, with as many torch threads as there are cores and on the same device. `curate
+score` does all the rest besides: it reads the raw shard, decodes, preprocesses, tokenises, encodes pictures and
+captions, relates them, and writes the table. Both times hold picture and text encoding of every pair; loading the
+model is in neither. Model: ViT-B-32 with open_clip's own configuration and random weights, but for the vocabulary
+and the context of 20 words of the demo tokenizer, since the real one cannot be had without a download; and the demo
+model, which is so small that decoding is all there is to see. The requirement (0.9) is for ViT-B-32.
 
 Two corpora: pictures of 256 x 256, as fetched with `resize`, and originals of 600 x 700 of 124 KB.
 
-The limit: on a CPU, decoding and preprocessing take cores away from the model, so the ratio cannot exceed
-model / (model + decode) in core seconds; that bound is printed beside it. With a GPU it is 1 as long as the cores decode
-as fast as the GPU encodes.
+The limit: on a CPU, decoding and preprocessing take cores away from the model, so the ratio cannot exceed model /
+(model + decode) in core seconds; that bound is printed beside it. With a GPU it is 1 as long as the cores decode as
+fast as the GPU encodes.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import common
+import polars as pl
 import torch
 
 from curate.document import Image
 from curate.executor import InProcess
 from curate.filters.clip import Clip
 from curate.image import decode
-from curate.report import Report
 from curate.run import Run
 from curate.score import ScoreWorker
 from curate.store import Store
@@ -50,10 +50,11 @@ def random_vit(folder: Path) -> Path:
     text = {name: demo["model_cfg"]["text_cfg"][name] for name in ("context_length", "vocab_size", "hf_tokenizer_name")}
     config["text_cfg"] |= text | {"pool_type": "eos", "eos_id": demo["model_cfg"]["text_cfg"]["eos_id"]}
     torch.manual_seed(0)
-    model = open_clip.CustomTextCLIP if config.get("custom_text") else open_clip.CLIP
-    built = model(config["embed_dim"], config["vision_cfg"], config["text_cfg"])
+    built = open_clip.CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"])
     folder.mkdir()
-    save_file({name: value.contiguous() for name, value in built.state_dict().items()}, folder / "open_clip_model.safetensors")
+    save_file(
+        {name: value.contiguous() for name, value in built.state_dict().items()}, folder / "open_clip_model.safetensors"
+    )
     about = {"model_cfg": config, "preprocess_cfg": demo["preprocess_cfg"] | {"size": 224}}
     (folder / "open_clip_config.json").write_text(json.dumps(about))
     for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -64,9 +65,10 @@ def random_vit(folder: Path) -> Path:
 class Quiet:
     """Progress for nobody."""
 
-    def start(self, stage: str, total: int, done: int) -> None: ...
-    def advance(self, report: Report) -> None: ...
-    def end(self, stage: str, counts: Any, seconds: float) -> None: ...
+    def start(self, *_: object) -> None:
+        """Says nothing."""
+
+    advance = end = start
 
 
 def fetched(folder: Path, images: int, side: tuple[int, int], goal: int, model: str) -> Run:
@@ -93,10 +95,8 @@ class Sides:
     def __init__(self, run: Run) -> None:
         self.run, (self.scorer,) = run, run.scorers
         self.worker = ScoreWorker(run.store, run.scorers)
-        self.clip: Clip = self.worker._call(self.scorer)  # the same instance: loaded once, for both  # noqa: SLF001
+        self.clip: Clip = self.worker._call(self.scorer)
         raw = run.store.path("raw")
-        import polars as pl
-
         table = pl.read_parquet(f"{raw}/00000.parquet")
         self.texts = table.filter(kind="text")["text"].to_list()
         with Path(f"{raw}/00000.tar").open("rb") as tar:
@@ -127,8 +127,8 @@ class Sides:
     def pictures_alone(self) -> float:
         """Pictures/s of the image tower alone."""
         size = self.scorer.spec.batch
-        parts = range(0, len(self.tensors), size)
-        return len(self.tensors) / common.seconds(lambda: [self.clip.encode_image(self.tensors[at : at + size]) for at in parts])
+        parts = [self.tensors[at : at + size] for at in range(0, len(self.tensors), size)]
+        return len(self.tensors) / common.seconds(lambda: [self.clip.encode_image(part) for part in parts])
 
     def ours(self, _: int = 0) -> float:
         """Pairs/s of curate score."""
@@ -152,9 +152,15 @@ def main() -> None:
     images, rounds = (64, 1) if given.quick else (given.images, given.rounds)
     torch.set_num_threads(common.CORES)
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU; not measured on a GPU"
-    head = ["model", "pictures", "bare model, pairs/s", "of that pictures alone", "curate score, pairs/s", "ratio, median of rounds",
-            "worst / best round", "decode + preprocess, ms of a core", "bound on this machine"]  # fmt: skip
-    table = common.Table(head)
+    head = [
+        "model",
+        "pictures",
+        "bare model, pairs/s",
+        "its image tower alone",
+        "curate score, pairs/s",
+        "ratio, median of rounds",
+    ]
+    table = common.Table([*head, "worst / best round", "decode + preprocess, ms of a core", "bound on this machine"])
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         vit = random_vit(folder / "vit-b-32")
@@ -169,8 +175,17 @@ def main() -> None:
                 bare, decoding = common.median(figures["bare"]), sides.decoding()
                 cores = 1 if torch.cuda.is_available() else common.CORES
                 bound = 1.0 if torch.cuda.is_available() else (cores / bare) / (cores / bare + decoding)
-                table.add(model, kind, f"{bare:.1f}", f"{sides.pictures_alone():.1f}", f"{common.median(figures['curate']):.1f}",
-                          f"{common.median(ratios):.2f}", f"{min(ratios):.2f} / {max(ratios):.2f}", f"{1000 * decoding:.1f}", f"{bound:.2f}")  # fmt: skip
+                table.add(
+                    model,
+                    kind,
+                    f"{bare:.1f}",
+                    f"{sides.pictures_alone():.1f}",
+                    f"{common.median(figures['curate']):.1f}",
+                    f"{common.median(ratios):.2f}",
+                    f"{min(ratios):.2f} / {max(ratios):.2f}",
+                    f"{1000 * decoding:.1f}",
+                    f"{bound:.2f}",
+                )
     table.show(f"{images} pairs, batches of 64, {common.CORES} torch threads, {where}")
 
 

@@ -13,11 +13,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +29,29 @@ import pyarrow.parquet as pq
 
 CORES = len(os.sched_getaffinity(0))
 CLI = [sys.executable, "-m", "curate.cli"]
-WORDS = "a an old new red green small wide photo view of the house garden river street with two people at dusk".split()
+WORDS = [
+    "a",
+    "an",
+    "old",
+    "new",
+    "red",
+    "green",
+    "small",
+    "wide",
+    "photo",
+    "view",
+    "of",
+    "the",
+    "house",
+    "garden",
+    "river",
+    "street",
+    "with",
+    "two",
+    "people",
+    "at",
+    "dusk",
+]
 
 NGINX = """
 {user}
@@ -80,7 +101,7 @@ class Web:
 
 @contextmanager
 def serve(root: Path) -> Iterator[Web]:
-    """nginx on a free loopback port, for the length of the block."""
+    """Nginx on a free loopback port, for the length of the block."""
     with tempfile.TemporaryDirectory(prefix="bench-nginx-") as name:
         folder = Path(name)
         with socket.socket() as probe:
@@ -212,7 +233,10 @@ class Ran:
 
 
 def ran(
-    command: Sequence[str | Path], watch: Callable[[int], str | None] | None = None, timeout: float = 600, cwd: Any = None
+    command: Sequence[str | Path],
+    watch: Callable[[int], str | None] | None = None,
+    timeout: float = 600,
+    cwd: Any = None,
 ) -> Ran:
     """Runs a command to its end; ``watch`` is called with its process id until it returns something.
 
@@ -223,9 +247,13 @@ def ran(
     began, clock = time.time(), time.monotonic()
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
-            [str(word) for word in command], stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=cwd,
+            [str(word) for word in command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=cwd,
             start_new_session=True,
-        )  # fmt: skip
+        )
         peak, killed = 0, ""
         while process.poll() is None:
             peak = max(peak, sum(resident(each) for each in tree(process.pid)))
@@ -242,10 +270,8 @@ def ran(
 
 def kill(process: int) -> None:
     """SIGKILL, to a process that may be gone."""
-    try:
+    with suppress(ProcessLookupError):
         os.kill(process, 9)
-    except ProcessLookupError:
-        pass
 
 
 def tree(root: int) -> list[int]:
@@ -328,21 +354,3 @@ def cpu() -> str:
     """The processor's name."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")
-
-
-@contextmanager
-def sampled(figures: list[int], process: int | None = None) -> Iterator[None]:
-    """Appends the resident set of this process' tree every 20 ms, for the length of the block."""
-    stop = threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(0.02):
-            figures.append(sum(resident(each) for each in tree(process or os.getpid())))
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()

@@ -2,20 +2,21 @@
 
     python benchmarks/decode_fidelity.py [FOLDER ...] [--quick] [--model demo]
 
-A JPEG can be decoded at 1/2, 1/4 or 1/8 of its sides for less time; the model's own preprocessing then resizes from there.
-Each picture is scored with a full decode and with `decode(data, factor x the model's side)`, both through the scorer's own
-`prepare`, and the similarities with 64 captions compared. FOLDER holds real JPEGs (by default the GIMP manual's, where it
-is installed); photo-like ones of 500 to 3000 px are drawn besides. Only pictures that a factor really decodes smaller are
-counted, since the others do not differ at all.
+A JPEG can be decoded at 1/2, 1/4 or 1/8 of its sides for less time; the model's own preprocessing then resizes from
+there. Each picture is scored with a full decode and with `decode(data, factor x the model's side)`, both through
+the scorer's own `prepare`, and the similarities with 64 captions compared. FOLDER holds real JPEGs (by default the
+GIMP manual's, where it is installed); photo-like ones of 500 to 3000 px are drawn besides. Only pictures that a
+factor really decodes smaller are counted, since the others do not differ at all.
 
-The requirement: 99 of 100 differences at most 0.003, a hundredth of LAION's threshold of 0.3. Three sets: drawn scenes, which
-are what the demo model was trained on; photo-like and real pictures, which it never saw and on which its similarities
-jump. How much they jump anyway is measured beside it: the picture one grey level (of 256) brighter, saved anew at quality
-95 (as everything is that img2dataset resized), and halved by an exact average of its pixels in place of libjpeg's.
+The requirement: 99 of 100 differences at most 0.003, a hundredth of LAION's threshold of 0.3. Three sets: drawn
+scenes, which are what the demo model was trained on; photo-like and real pictures, which it never saw and on which
+its similarities jump. How much they jump anyway is measured beside it: the picture one grey level (of 256)
+brighter, saved anew at quality 95 (as everything is that img2dataset resized), and halved by an exact average of
+its pixels in place of libjpeg's.
 
-The limit: libjpeg averages in the cosine domain, preprocessing in pixels, and averaging twice is not averaging once; no
-decoder that hands over fewer pixels does better than the exact average. A factor's error follows the ratio of sides; with
-other weights run this again: `--model FOLDER`.
+The limit: libjpeg averages in the cosine domain, preprocessing in pixels, and averaging twice is not averaging
+once; no decoder that hands over fewer pixels does better than the exact average. A factor's error follows the ratio
+of sides; with other weights run this again: `--model FOLDER`.
 """
 
 from __future__ import annotations
@@ -52,7 +53,11 @@ def drawn(each: int) -> list[bytes]:
 def scenes(each: int) -> list[bytes]:
     """Pictures of the kind that the demo model knows, at sizes of the web."""
     rng = np.random.default_rng(9)
-    return [encode(world.draw(world.random_scene(rng, side)), "jpg", 85) for side in (400, 512, 640, 800, 1024) for _ in range(each)]
+    return [
+        encode(world.draw(world.random_scene(rng, side)), "jpg", 85)
+        for side in (400, 512, 640, 800, 1024)
+        for _ in range(each)
+    ]
 
 
 CHANGES: dict[str, Callable[[Any], Any]] = {
@@ -104,11 +109,17 @@ def main() -> None:
     given = parser.parse_args()
     clip, side = Clip(given.model), image_side(given.model)
     rng = np.random.default_rng(3)
-    captions = [world.caption(world.random_scene(rng), rng) for _ in range(32)] + [common.sentence(seed) for seed in range(32)]
+    captions = [world.caption(world.random_scene(rng), rng) for _ in range(32)] + [
+        common.sentence(seed) for seed in range(32)
+    ]
     texts = clip.encode_text([Text(caption) for caption in captions])
-    sets = {"drawn scenes": scenes(4 if given.quick else 30), "real": [data for data in real(given.folders) if decodable(data)], "photo-like": drawn(1 if given.quick else 12)}
-    head = ["pictures", "factor or change", "least side, px", "of the pictures", "p50", "p99", "max", "p99 of each picture's best", "decode time of full", "p99 <= 0.003"]
-    table = common.Table(head)
+    sets = {
+        "drawn scenes": scenes(4 if given.quick else 30),
+        "real": [data for data in real(given.folders) if decodable(data)],
+        "photo-like": drawn(1 if given.quick else 12),
+    }
+    head = ["pictures", "factor or change", "least side, px", "of the pictures", "p50", "p99", "max"]
+    table = common.Table([*head, "p99 of each picture's best", "decode time of full", "p99 <= 0.003"])
     for name, pictures in sets.items():
         if given.quick and name == "real":
             pictures = pictures[::8]
@@ -132,7 +143,8 @@ def main() -> None:
             shown = figures((reduced - full)[smaller], full[smaller])
             good = "yes" if float(shown[1]) <= 0.003 else "no"
             table.add(name, factor, least, f"{smaller.sum()} of {len(pictures)}", *shown, f"{took / whole:.2f}", good)
-    table.show(f"|similarity with reduced decode - with full decode|, model {given.model} ({side} px), {len(captions)} captions")
+    about = f"model {given.model} ({side} px), {len(captions)} captions"
+    table.show(f"|similarity with reduced decode - with full decode|, {about}")
 
 
 if __name__ == "__main__":

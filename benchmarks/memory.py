@@ -2,10 +2,11 @@
 
     python benchmarks/memory.py [--quick] [--documents 300]
 
-Each stage is one `curate` command in a process of its own, without Ray; its peak is the largest resident set of it and its
-children, sampled every 20 ms. Shards hold 100 documents in both corpora, so the larger one has ten times as many shards of
-the same size: the requirement is that the peak grows by less than 15 %. Pairs with small pictures (256 x 256, about 20 KB), a
-demo CLIP. One shard is the unit that has to fit, and does: its bytes wait on disk, decoded pictures within a fixed budget.
+Each stage is one `curate` command in a process of its own, without Ray; its peak is the largest resident set of it
+and its children, sampled every 20 ms. Shards hold 100 documents in both corpora, so the larger one has ten times as
+many shards of the same size: the requirement is that the peak grows by less than 15 %. Pairs with small pictures
+(256 x 256, about 20 KB), a demo CLIP. One shard is the unit that has to fit, and does: its bytes wait on disk,
+decoded pictures within a fixed budget.
 
 The limit: Python, torch and the model's weights, which `score` cannot do without, are most of what is seen.
 """
@@ -33,7 +34,9 @@ def main() -> None:
         common.draw(folder / "web", 10 * small, 256, 256, 20_000)
         with common.serve(folder / "web") as web:
             for documents in (small, 10 * small):
-                manifest = common.manifest(folder / f"{documents}.parquet", [f"{web.base}/{n:06d}.jpg" for n in range(documents)])
+                manifest = common.manifest(
+                    folder / f"{documents}.parquet", [f"{web.base}/{n:06d}.jpg" for n in range(documents)]
+                )
                 recipe = common.recipe(
                     folder / f"{documents}.yaml",
                     {

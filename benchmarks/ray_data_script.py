@@ -1,9 +1,10 @@
-"""URLs to CLIP-filtered webdataset tars with Ray Data alone: the script one would write without curate. The peer of whole_job.py.
+"""URLs to CLIP-filtered tars with Ray Data alone: the script one writes without curate, the peer of whole_job.py.
 
     python benchmarks/ray_data_script.py MANIFEST OUT [--clip FOLDER] [--min 0.85]
 
-Written as Ray Data's documentation suggests: read_parquet, a threaded download, an actor pool that holds the model, a
-filter, write_webdataset. Failures of single rows are caught, as they would be after the first run that died of one.
+Written as Ray Data's documentation suggests: read_parquet, a threaded download, an actor pool that holds the model,
+a filter, write_webdataset. Failures of single rows are caught, as they would be after the first run that died of
+one.
 """
 
 import argparse
@@ -25,9 +26,9 @@ def download(batch):
         try:
             answer = session.get(url, timeout=10)
             answer.raise_for_status()
-            return answer.content
         except requests.RequestException:
             return None
+        return answer.content
 
     with ThreadPoolExecutor(64) as pool:
         batch["jpg"] = np.array([*pool.map(get, batch["url"]), None], dtype=object)[:-1]
@@ -35,6 +36,8 @@ def download(batch):
 
 
 class Clip:
+    """The model; one for each actor."""
+
     def __init__(self, folder):
         import open_clip
         import torch
@@ -56,7 +59,9 @@ class Clip:
         sims = np.full(len(pictures), np.nan, np.float32)
         if good:
             with self.torch.inference_mode():
-                images = self.model.encode_image(self.torch.stack([pictures[at] for at in good]).to(self.device), normalize=True)
+                images = self.model.encode_image(
+                    self.torch.stack([pictures[at] for at in good]).to(self.device), normalize=True
+                )
                 tokens = self.tokenize([batch["caption"][at] for at in good]).to(self.device)
                 sims[good] = (images * self.model.encode_text(tokens, normalize=True)).sum(1).float().cpu().numpy()
         return {**batch, "similarity": sims}
@@ -82,7 +87,9 @@ if __name__ == "__main__":
         ray.data.read_parquet(given.manifest)
         .repartition(given.blocks)
         .map_batches(download, batch_size=128)
-        .map_batches(Clip, fn_constructor_args=[given.clip], batch_size=64, compute=ray.data.ActorPoolStrategy(size=given.actors))
+        .map_batches(
+            Clip, fn_constructor_args=[given.clip], batch_size=64, compute=ray.data.ActorPoolStrategy(size=given.actors)
+        )
         .filter(lambda row: row["similarity"] >= given.min)
         .map(sample)
         .write_webdataset(given.out, encoder=None)  # the default one wants pixels and encodes every JPEG anew

@@ -2,21 +2,21 @@
 
     python benchmarks/reselect.py [--quick] [--documents 1000000]
 
-No peer is beside it: the others' filters run the model again. The tables of a run (raw, and the scores of three scorers,
-with 128-dimensional embeddings) are written directly in its layout, 100 shards of 10,000 pairs, without tars, which select
-never opens; then `Run.select` decides under LAION-5B's five rules, again with another threshold, with the same once more
-(nothing to do), and under `top: 0.3`, which has to look at all values first. Every call is a process of its own through the
-command line, start-up included; the profile is of one in-process call.
+No peer is beside it: the others' filters run the model again. The tables of a run (raw, and the scores of three
+scorers, with 128-dimensional embeddings) are written directly in its layout, 100 shards of 10,000 pairs, without
+tars, which select never opens; then `Run.select` decides under LAION-5B's five rules, again with another threshold,
+with the same once more (nothing to do), and under `top: 0.3`, which has to look at all values first. Every call is
+a process of its own through the command line, start-up included; the profile is of one in-process call.
 
-The limit: reading the columns that rules name and writing a row for each of three million segments; measured here as the
-time to read those columns with polars and write the same verdict tables, with nothing between.
+The limit: reading the columns that rules name and writing a row for each of three million segments; measured here
+as the time to read those columns with polars and write the same verdict tables, with nothing between.
 """
 
 from __future__ import annotations
 
 import cProfile
 import pstats
-import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,12 @@ import common
 import numpy as np
 import polars as pl
 import pyarrow as pa
-
 from clip_score import Quiet
+
 from curate import table
 from curate.executor import InProcess
 from curate.run import Run
+from curate.select import funnel
 from curate.store import Store
 
 PER_SHARD = 10_000
@@ -45,17 +46,27 @@ def tables(run: Run) -> int:
         failed = image < 0.1
         status = np.where(failed, "http_permanent", "ok")
         base = pl.DataFrame({"document": ids, "row": np.arange(part.start, part.start + n)})
-        heads = base.with_columns(position=-1, kind=pl.lit("document"), corpus=pl.lit("laion"), file=pl.lit("pairs.parquet"))
+        heads = base.with_columns(
+            position=-1, kind=pl.lit("document"), corpus=pl.lit("laion"), file=pl.lit("pairs.parquet")
+        )
         hashes = [f"{at:064x}" for at in range(part.start, part.start + n)]
         sizes = (image * 1000 + 50).astype(int)
         images = base.drop("row").with_columns(
-            position=0, kind=pl.lit("image"), url=pl.Series([f"http://example.org/{each}.jpg" for each in ids]), status=pl.Series(status),
-            sha256=pl.when(~pl.Series(failed)).then(pl.Series(hashes)), format=pl.when(~pl.Series(failed)).then(pl.lit("jpg")),
-            width=pl.when(~pl.Series(failed)).then(pl.Series(sizes)), height=pl.when(~pl.Series(failed)).then(pl.Series(sizes)),
+            position=0,
+            kind=pl.lit("image"),
+            url=pl.Series([f"http://example.org/{each}.jpg" for each in ids]),
+            status=pl.Series(status),
+            sha256=pl.when(~pl.Series(failed)).then(pl.Series(hashes)),
+            format=pl.when(~pl.Series(failed)).then(pl.lit("jpg")),
+            width=pl.when(~pl.Series(failed)).then(pl.Series(sizes)),
+            height=pl.when(~pl.Series(failed)).then(pl.Series(sizes)),
             bytes=pl.when(~pl.Series(failed)).then(pl.Series((image * 120_000).astype(int))),
-        )  # fmt: skip
+        )
         texts = base.drop("row").with_columns(
-            position=1, kind=pl.lit("text"), source=pl.lit("alt"), text=pl.Series([common.WORDS[int(each * 10)] * 5 for each in text])
+            position=1,
+            kind=pl.lit("text"),
+            source=pl.lit("alt"),
+            text=pl.Series([common.WORDS[int(each * 10)] * 5 for each in text]),
         )
         raw = pl.concat([heads, images, texts], how="diagonal").with_row_index("at")
         raw = raw.sort(pl.col("at") % n, "position").drop("at")
@@ -66,9 +77,18 @@ def tables(run: Run) -> int:
             rows = texts if kind == "text" else images
             frame = rows.select("document", "position").to_dict(as_series=False)
             for column, type_ in scorer.all_columns.items():
-                frame[column] = values(column, type_, clip if scorer.name == "clip" else text, sizes, failed if kind == "image" else None, rng)
+                frame[column] = values(
+                    column,
+                    type_,
+                    clip if scorer.name == "clip" else text,
+                    sizes,
+                    failed if kind == "image" else None,
+                    rng,
+                )
             schema = table.score_schema(scorer.all_columns)
-            content = pa.Table.from_arrays([table.column(frame[each.name], each.type) for each in schema], schema=schema)
+            content = pa.Table.from_arrays(
+                [table.column(frame[each.name], each.type) for each in schema], schema=schema
+            )
             save(run.store, f"{scorer.folder}/{part.shard}.parquet", content)
     return sum(path.stat().st_size for path in Path(run.store.url).rglob("*.parquet"))
 
@@ -88,6 +108,7 @@ def values(column: str, kind: Any, floats: Any, sizes: Any, missing: Any, rng: A
 
 
 def save(store: Store, name: str, content: Any) -> None:
+    """Writes a table into the run."""
     with store.writing(name) as path:
         table.write(path, content)
 
@@ -98,7 +119,10 @@ def floor(run: Run) -> float:
 
     def work() -> None:
         for shard in run.shards:
-            raw = pl.read_parquet(folder / f"raw/{shard}.parquet", columns=["document", "position", "kind", "status", "bytes", "format", "text"])
+            raw = pl.read_parquet(
+                folder / f"raw/{shard}.parquet",
+                columns=["document", "position", "kind", "status", "bytes", "format", "text"],
+            )
             for scorer, column in zip(run.scorers, ("area", "chars", "sim"), strict=True):
                 pl.read_parquet(folder / f"{scorer.folder}/{shard}.parquet", columns=["document", "position", column])
             with run.store.writing(f"floor/{shard}.parquet") as path:
@@ -115,18 +139,27 @@ def main() -> None:
     documents = 50_000 if given.quick else given.documents
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        pl.DataFrame({"url": [str(at) for at in range(documents)], "caption": ""}).write_parquet(folder / "pairs.parquet")
+        pl.DataFrame({"url": [str(at) for at in range(documents)], "caption": ""}).write_parquet(
+            folder / "pairs.parquet"
+        )
         recipe = common.recipe(
             folder / "laion.yaml",
             {
                 "source": {"reader": "laion", "path": str(folder / "pairs.parquet"), "shard": PER_SHARD},
-                "score": {"size": {"use": "image_size"}, "text": {"use": "text_stats"}, "clip": {"use": "clip", "model": "demo"}},
+                "score": {
+                    "size": {"use": "image_size"},
+                    "text": {"use": "text_stats"},
+                    "clip": {"use": "clip", "model": "demo"},
+                },
                 "keep": [
-                    {"text": "text.chars", "min": 5}, {"image": "raw.bytes", "min": 5000}, {"image": "size.area", "max": 89478484},
-                    {"image": "raw.format", "one_of": ["jpg", "png", "webp"]}, {"image": "clip.sim", "min": 0.28},
+                    {"text": "text.chars", "min": 5},
+                    {"image": "raw.bytes", "min": 5000},
+                    {"image": "size.area", "max": 89478484},
+                    {"image": "raw.format", "one_of": ["jpg", "png", "webp"]},
+                    {"image": "clip.sim", "min": 0.28},
                 ],
             },
-        )  # fmt: skip
+        )
         out = folder / "run"
         began = Run(recipe, Store(out), InProcess(), Quiet())
         size = tables(began)
@@ -151,8 +184,6 @@ def main() -> None:
         profile.enable()
         took = common.seconds(run.select)
         profile.disable()
-        from curate.select import funnel
-
         counting = common.seconds(lambda: funnel(run.store, run.verdicts, run.scored))
         shown.add("of which select, in process, under the profiler", f"{took:.1f}", f"{documents / took:,.0f}")
         shown.add("of which the funnel", f"{counting:.1f}", f"{documents / counting:,.0f}")
@@ -160,11 +191,8 @@ def main() -> None:
         shown.add("floor: read those columns, write as many rows", f"{bare:.1f}", f"{documents / bare:,.0f}")
         shown.show(f"{documents:,} pair documents, {3 * documents:,} rows, {size / 1e6:,.0f} MB of tables")
         if given.profile:
-            import sys
-
             pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(25)
             pstats.Stats(profile, stream=sys.stderr).sort_stats("cumtime").print_stats(40)
-        shutil.rmtree(out)
 
 
 if __name__ == "__main__":

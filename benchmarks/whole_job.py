@@ -1,17 +1,18 @@
-"""URLs to CLIP-filtered tars: `curate run` beside the Ray Data script that one would write instead, also when things die.
+"""URLs to CLIP-filtered tars: `curate run` beside the Ray Data script one would write instead, also when workers die.
 
     python benchmarks/whole_job.py [--quick] [--pairs 1500]
 
-Both sides (ours, and ray_data_script.py) get the same pairs from nginx on loopback, two cores, a local Ray, the same demo
-CLIP and the same threshold; the corpus is drawn scenes, 3 % dead links and 3 % corrupt pictures. Whole commands are
-timed, Ray's start included, as that is what a user waits for. Ours also keeps the original bytes, scores of everything,
-a verdict and a reason for every segment; the script keeps what passes.
+Both sides (ours, and ray_data_script.py) get the same pairs from nginx on loopback, two cores, a local Ray, the
+same demo CLIP and the same threshold; the corpus is drawn scenes, 3 % dead links and 3 % corrupt pictures. Whole
+commands are timed, Ray's start included, as that is what a user waits for. Ours also keeps the original bytes,
+scores of everything, a verdict and a reason for every segment; the script keeps what passes.
 
 Then each is run again and one worker process is killed with SIGKILL once the server has been asked for half of the
-pictures; both are started a second time. The server's log tells what was asked for twice, the tars what was lost or written
-twice, against the undisturbed run.
+pictures; both are started a second time. The server's log tells what was asked for twice, the tars what was lost or
+written twice, against the undisturbed run.
 
-The limit: the work is decoding and the demo model, a few ms a picture; at these sizes Ray's start and imports weigh most.
+The limit: the work is decoding and the demo model, a few ms a picture; at these sizes Ray's start and imports weigh
+most.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tarfile
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import common
@@ -32,6 +34,7 @@ from curate.image import encode
 SCRIPT = Path(__file__).with_name("ray_data_script.py")
 CLIP = Path(__file__).resolve().parent.parent / "filters/demo_models/clip"
 LEAST = 0.85
+Watch = Callable[[int], str | None] | None
 
 
 def build(folder: Path, base: str, pairs: int) -> Path:
@@ -52,7 +55,8 @@ def build(folder: Path, base: str, pairs: int) -> Path:
     return common.manifest(folder / "pairs.parquet", urls, captions)
 
 
-def ours(folder: Path, manifest: Path, name: str, pairs: int, watch=None) -> common.Ran:
+def ours(folder: Path, manifest: Path, name: str, pairs: int, watch: Watch = None) -> common.Ran:
+    """`curate run` on a local Ray."""
     recipe = common.recipe(
         folder / f"{name}.yaml",
         {
@@ -66,7 +70,8 @@ def ours(folder: Path, manifest: Path, name: str, pairs: int, watch=None) -> com
     return common.ran([*common.CLI, "run", recipe, "--out", folder / name, "--ray", "local", "--workers", "2"], watch)
 
 
-def script(folder: Path, manifest: Path, name: str, watch=None) -> common.Ran:
+def script(folder: Path, manifest: Path, name: str, watch: Watch = None) -> common.Ran:
+    """The Ray Data script."""
     command = [common.CLI[0], SCRIPT, manifest, folder / name, "--clip", CLIP, "--min", str(LEAST), "--actors", "1"]
     return common.ran(command, watch, timeout=300)
 
@@ -87,7 +92,7 @@ def kept(folder: Path) -> Counter[str]:
     return found
 
 
-def killer(web: common.Web, began: float, after: int, names: tuple[str, ...]):
+def killer(web: common.Web, began: float, after: int, names: tuple[str, ...]) -> Callable[[int], str | None]:
     """Kills the first worker with one of these titles once ``after`` requests were answered; says which."""
 
     def watch(process: int) -> str | None:
@@ -129,30 +134,43 @@ def main() -> None:
 
             figures = common.alternate({side: lambda number, side=side: timed(side, number) for side in runs}, rounds)
             whole = {side: kept(folder / f"{side.split()[0]}-0") for side in runs}
+            recipe = len(Path(world.__file__).with_name("laion.yaml").read_text().splitlines())
             lines = len([line for line in SCRIPT.read_text().splitlines() if line.strip()])
             table = common.Table(["side", "seconds, each round", "best", "pairs kept", "lines a user writes"])
             for side, values in figures.items():
-                size = 6 if side == "curate" else lines
+                size = recipe if side == "curate" else lines
                 each = ", ".join(f"{value:.1f}" for value in values)
                 table.add(side, each, f"{min(values):.1f}", sum(whole[side].values()), size)
             table.show(f"{pairs} pairs, whole commands")
             a, b = whole.values()
-            print(f"Kept by both: {len(a.keys() & b.keys())}; by curate only {len(a - b)}, by the script only {len(b - a)}.\n")
+            both, first, second = len(a.keys() & b.keys()), len(a - b), len(b - a)
+            print(f"Kept by both: {both}; by curate only: {first}; by the script only: {second}.\n")
 
-            head = ["side", "killed", "exit code", "seconds", "pairs in tars", "lost", "twice", "asked again", "second start: exit", "seconds",
-                    "asked again", "lost", "twice"]  # fmt: skip
-            table = common.Table(head)
+            one = ["side", "killed", "exit code", "seconds", "pairs in tars", "lost", "twice", "asked again"]
+            table = common.Table([*one, "second start: exit", "seconds", "asked again", "lost", "twice"])
             titles = {"curate": ("ray::Actor.work",), "Ray Data script": ("ray::MapWorker", "ray::_MapWorker")}
             for side, run in runs.items():
                 name, now = f"{side.split()[0]}-killed", time.time()
                 first = run(name, killer(web, now, pairs // 2, titles[side]))
-                cells = [first.code, f"{first.seconds:.0f}", *damage(kept(folder / name), whole[side]), web.repeated(now)]
+                cells = [
+                    first.code,
+                    f"{first.seconds:.0f}",
+                    *damage(kept(folder / name), whole[side]),
+                    web.repeated(now),
+                ]
                 again = time.time()
                 second = run(name)
                 before = {path for when, path in web.asked(now) if when < again}
                 repeated = sum(path in before for _, path in web.asked(again))
-                table.add(side, first.killed or "nobody: too late", *cells, second.code, f"{second.seconds:.0f}", repeated,
-                          *damage(kept(folder / name), whole[side])[1:])  # fmt: skip
+                table.add(
+                    side,
+                    first.killed or "nobody: too late",
+                    *cells,
+                    second.code,
+                    f"{second.seconds:.0f}",
+                    repeated,
+                    *damage(kept(folder / name), whole[side])[1:],
+                )
             table.show("One worker killed with SIGKILL half-way, then the same command again")
 
 

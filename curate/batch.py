@@ -65,10 +65,10 @@ def checked(name: str, call: Callable[[list[Any]], Any], items: list[Any]) -> An
     try:
         results = call(items)
         results = None if results is None else list(results)
-    except PASSING as error:
-        error.add_note(f"raised by score {name!r}")
-        raise
     except Exception as error:
+        if isinstance(error, PASSING) and not isinstance(error, NotImplementedError | RecursionError):
+            error.add_note(f"raised by score {name!r}")
+            raise
         raise StopRun(f"score {name!r} raised {type(error).__name__}: {error}") from error
     if results is None or len(results) != len(items):
         count = "nothing" if results is None else f"{len(results)} results"

@@ -87,6 +87,8 @@ def work(
     partial: bool = False,
 ) -> None:
     """Runs some stages of a recipe and says what came out."""
+    if workers and ray is None:
+        raise RecipeError("--workers goes with --ray: without it everything runs in this process")
     with executor(ray, workers, recipe, changes) as where:
         run = open_run(recipe, out, limit, changes, partial, where)
         for stage in stages:
@@ -104,7 +106,7 @@ def work(
                 f"{samples:,} samples in {len(index['shardlist'])} tars ({size:,.1f} MB): {run.store.path(run.out)}",
                 soft_wrap=True,
             )
-        run.finish()
+        run.finish("fetch" if "fetch" in stages and len(stages) == 1 else "score")
 
 
 @app.command()
@@ -119,7 +121,7 @@ def run(
     Examples:
         curate run pipelines/mmc4.yaml --limit 100
 
-        curate run pipelines/laion.yaml --ray local --set keep.0.min=0.3
+        curate run pipelines/laion.yaml --ray local --set keep.4.min=0.3
 
         ray job submit --working-dir . -- curate run pipelines/coyo.yaml --ray auto --out s3://bucket/coyo
     """
@@ -160,7 +162,7 @@ def select(
     """Decide what stays, from the scores that are there: seconds, and no model.
 
     Example:
-        curate select pipelines/mmc4.yaml --set keep.1.min=0.28
+        curate select pipelines/mmc4.yaml --set keep.3.min=0.28
     """
     work(("select",), recipe, out, limit, ray, workers, changes, partial)
 
@@ -232,6 +234,7 @@ def why(
     from curate import explain, screen
 
     found, several = latest(folder), 0
+    assert found.funnel is not None  # there are verdicts, or it says so
     for shard, name in explain.find(found, document):
         several += 1
         if several > 10:

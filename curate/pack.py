@@ -58,14 +58,15 @@ def plan(store: Store, verdicts: str, shards: Sequence[str], pack: Pack) -> Iter
         with store.local(f"{verdicts}/{shard}.parquet") as path:
             rows = table.read(path, ["document", "kind", "state", "bytes"]).filter(state="kept")
         extra = pl.col("kind").replace_strict(RECKONED, return_dtype=pl.Int64)
-        extras = rows.group_by("document").agg(extra=extra.sum())
+        extras = rows.group_by("document").agg(extra=extra.sum(), images=(pl.col("kind") == "image").sum())
         kept = rows.filter(kind="document").join(extras, on="document", how="left", maintain_order="left")
         start = 0
-        for at, needed in enumerate(kept["bytes"] + kept["extra"]):
-            if count and (size + needed > pack.shard_bytes or count >= pack.shard_count):
+        several = kept["images"] if WRITERS[pack.format].per_image else [1] * kept.height
+        for at, (needed, samples) in enumerate(zip(kept["bytes"] + kept["extra"], several, strict=True)):
+            if count and (size + needed > pack.shard_bytes or count + samples > pack.shard_count):
                 yield Tar(number, (*parts, (shard, start, at - start)) if at > start else tuple(parts))
                 number, size, count, parts, start = number + 1, END, 0, [], at
-            size, count = size + needed, count + 1
+            size, count = size + needed, count + samples
         if kept.height > start:
             parts.append((shard, start, kept.height - start))
     if parts:

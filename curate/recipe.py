@@ -145,7 +145,9 @@ class Pack(Section):
 
     format: str = Field("interleaved", description="a writer: interleaved, pairs")
     name: str | None = Field(None, pattern=r"^[\w-]+$", description="folder below out/, or made from the recipe")
-    shard_bytes: ByteSize = Field(ByteSize(1_000_000_000), gt=0, description="close a tar before it grows beyond this")
+    shard_bytes: ByteSize = Field(
+        ByteSize(1_000_000_000), gt=0, description="close a tar when the next document would bring it to about this"
+    )
     shard_count: int = Field(10_000, gt=0, description="the most samples in one tar")
 
 
@@ -186,7 +188,17 @@ class Recipe(Section):
         return score
 
 
-STAGES = ("plan", "fetch", "score", "select", "pack")
+STAGES = ("fetch", "score", "select", "pack")
+
+
+class Plain(yaml.SafeLoader):
+    """YAML in which only true and false are truth values, as in YAML 1.2: ``on:`` is a key like any other."""
+
+
+Plain.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in forms if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+    for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def load(path: str | Path, changes: Mapping[str, str] | None = None) -> Recipe:
@@ -197,7 +209,7 @@ def load(path: str | Path, changes: Mapping[str, str] | None = None) -> Recipe:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Plain)
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such file") from None
     except yaml.YAMLError as error:
@@ -206,7 +218,7 @@ def load(path: str | Path, changes: Mapping[str, str] | None = None) -> Recipe:
         raise RecipeError(f"{path}: a recipe is a mapping with source:, score:, keep: ...")
     for key, value in (changes or {}).items():
         try:
-            assign(content, key, yaml.safe_load(value), path)
+            assign(content, key, yaml.load(value, Plain), path)
         except yaml.YAMLError:
             raise RecipeError(f"{path}: --set {key}={value}: the value is not YAML") from None
     try:
@@ -217,6 +229,10 @@ def load(path: str | Path, changes: Mapping[str, str] | None = None) -> Recipe:
         known = [*STAGES, *recipe.score]
         if name not in known:
             raise RecipeError(f"{path}: resources.{name}: no such stage or score{nearest(name, known)}")
+        if recipe.resources[name].batch and name not in recipe.score:
+            raise RecipeError(
+                f"{path}: resources.{name}.batch: only a score has batches; put it under the score's name"
+            )
     return recipe
 
 
@@ -264,7 +280,8 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """``; did you mean 'x'? (x, y, z)``: the end of an error message."""
+    """``; did you mean 'x'? (known: x, y, z)``: the end of an error message."""
+    known = list(dict.fromkeys(known))
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     guess = f"; did you mean {close[0]!r}?" if close else ""
     return f"{guess} (known: {', '.join(known) or 'none'})"

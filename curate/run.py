@@ -7,6 +7,7 @@ done is what exists, so a killed run goes on where it was.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -35,6 +36,9 @@ from curate.source import load_reader
 from curate.source import plan as plan_source
 from curate.store import Store
 from curate.writers import WRITERS
+
+LISTED = 50
+"""The most unfinished jobs that a message lists."""
 
 
 class Incomplete(RuntimeError):  # noqa: N818
@@ -76,6 +80,7 @@ class Run:
     def reader(self) -> Reader:
         """The corpus reader."""
         try:
+            sys.path.append(str(self.path.parent.absolute()))  # a reader may lie beside the recipe
             return load_reader(self.recipe.source.reader)
         except (LookupError, TypeError, ImportError, AttributeError) as error:
             raise RecipeError(f"{self.path}: source.reader: {error}") from None
@@ -96,26 +101,27 @@ class Run:
         Raises:
             RecipeError: with file, key and the nearest valid name.
         """
+        known = self.known  # looks up the reader and every scorer, even where no rule reads them
         for at, rule in enumerate(self.recipe.keep):
             where = f"{self.path}: keep.{at}.{rule.kind}"
             if "." in rule.column:
-                column_kind(rule.column, self.known, where, rule.kind)
+                column_kind(rule.column, known, where, rule.kind)
                 score, _, column = rule.column.partition(".")
-                if wrong := fault(self.known[score][rule.kind][column], rule, rule.top is not None):
+                if wrong := fault(known[score][rule.kind][column], rule, rule.top is not None):
                     raise RecipeError(f"{where}: {rule.column} {wrong}")
             elif rule.kind != "document" or rule.column not in COUNTS:
-                names = [f"{score}.{name}" for score, kinds in self.known.items() for name in kinds[rule.kind]]
+                names = [f"{score}.{name}" for score, kinds in known.items() for name in kinds.get(rule.kind, {})]
                 counts = list(COUNTS) if rule.kind == "document" else []
                 raise RecipeError(f"{where}: {rule.column!r} is no column{nearest(rule.column, counts + names)}")
             if rule.top is not None and "." not in rule.column:
                 raise RecipeError(f"{where}: top needs a measured column")
         where = f"{self.path}: place.by"
         if self.recipe.place.by == "matched":
-            column_kind("source.matched", self.known, where, "image")
+            column_kind("source.matched", known, where, "image")
         elif self.recipe.place.by != "dom":
-            column_kind(self.recipe.place.by, self.known, where, "image")
+            column_kind(self.recipe.place.by, known, where, "image")
             score, _, column = self.recipe.place.by.partition(".")
-            if self.known[score]["image"][column] != list[float]:
+            if known[score]["image"][column] != list[float]:
                 raise RecipeError(f"{where}: {self.recipe.place.by} is no list of similarities, such as clip.sims")
         if self.recipe.pack.format not in WRITERS:
             raise RecipeError(
@@ -163,7 +169,8 @@ class Run:
         fetch = self.recipe.fetch.model_dump(mode="json", include=names)
         parts = {f"source.{key}": value for key, value in source.items()}
         parts |= {f"fetch.{key}": value for key, value in fetch.items()} | {"--limit": self.limit}
-        return dict(json.loads(json.dumps(parts)))
+        parts["source.path"] = list(self.recipe.source.patterns)
+        return dict(json.loads(json.dumps(parts).replace(" Infinity", ' "Infinity"')))
 
     @property
     def shards(self) -> list[str]:
@@ -218,7 +225,7 @@ class Run:
     def select(self) -> None:
         """Decides every segment."""
         shards, folder = self.scored, self.verdicts
-        self._refuse_partial(len(shards))
+        self._refuse_partial()
         names = self.store.names(folder)
         todo = [shard for shard in shards if f"{shard}.parquet" not in names]
         self.store.sweep(folder)
@@ -229,7 +236,7 @@ class Run:
         worker = SelectWorker(self.store, bound, self.recipe.empty, folder)
         self._stage("select", todo, worker, len(shards) - len(todo), self._resource("select", []))
         if not self.store.exists(f"{folder}/funnel.json"):
-            self._refuse_partial(len(shards))
+            self._refuse_partial()
             self.store.put_json(f"{folder}/funnel.json", funnel(self.store, folder, shards))
 
     def _with_threshold(self, each: Bound, shards: Sequence[str]) -> Bound:
@@ -240,7 +247,12 @@ class Run:
     @property
     def funnel(self) -> list[dict[str, Any]]:
         """What ended how, and why."""
-        rows: list[dict[str, Any]] = self.store.get_json(f"{self.verdicts}/funnel.json")
+        name = f"{self.verdicts}/funnel.json"
+        if not self.store.exists(name):
+            raise RecipeError(
+                f"{self.store.url} has no verdicts for {self.path} as it is now: curate select {self.path}"
+            )
+        rows: list[dict[str, Any]] = self.store.get_json(name)
         return rows
 
     @property
@@ -252,7 +264,7 @@ class Run:
     def pack(self) -> None:
         """Writes the tars and, last, their index."""
         shards, out = self.scored, self.out
-        self._refuse_partial(len(shards))
+        self._refuse_partial()
         if self.store.exists(f"{out}/index.json"):
             self._stage("pack", [], lambda _: Report(""), len(self.store.names(f"{out}/meta")), Resource())
             return
@@ -304,18 +316,28 @@ class Run:
     def _fail(self, failures: Sequence[Failure]) -> None:
         self.failures.extend(failure for failure in failures if failure not in self.failures)
 
-    def _refuse_partial(self, shards: int) -> None:
+    def _refuse_partial(self) -> None:
         """Nothing is selected or packed from a corpus with holes, unless told to."""
-        missing = len(self.slices) - shards
-        if (missing or self.failures) and not self.partial:
-            self.finish(missing)
+        if not self.partial:
+            self.finish("score")
 
-    def finish(self, missing: int = 0) -> None:
-        """Raises Incomplete if anything was left undone."""
-        if self.failures or missing:
-            listed = "\n  ".join(str(failure) for failure in self.failures[:50])
-            more = f"\n  ... and {len(self.failures) - 50} more" if len(self.failures) > 50 else ""
+    def finish(self, stage: str) -> None:
+        """Raises Incomplete if anything up to a stage was left undone, and lists what."""
+        failed = {failure.shard for failure in self.failures}
+        fetched = set(self.shards)
+        undone = list(self.failures)
+        for part in self.slices:
+            if part.shard not in fetched | failed:
+                undone.append(Failure("fetch", part.shard, "not fetched yet"))
+        if stage != "fetch":
+            scored = set(self.scored)
+            undone += [
+                Failure("score", shard, "not scored yet (curate score)") for shard in sorted(fetched - scored - failed)
+            ]
+        if undone:
+            listed = "\n  ".join(str(failure) for failure in undone[:LISTED])
+            more = f"\n  ... and {len(undone) - LISTED} more" if len(undone) > LISTED else ""
             raise Incomplete(
-                f"{max(len(self.failures), missing)} of the planned jobs are not done:\n  {listed}{more}\n"
-                "Run the same command again to retry them, or add --partial to go on without them."
+                f"{len(undone)} of the planned jobs are not done:\n  {listed}{more}\n"
+                "Run the same command again to try them again, or add --partial to go on without them."
             )

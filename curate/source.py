@@ -45,7 +45,7 @@ class Source(BaseModel):
     reader: str = Field(description="The corpus: `mmc4` is curate.pipelines.mmc4; or `module:attribute`.")
     path: str | tuple[str, ...] = Field(
         min_length=1,
-        description="Files: globs or URLs (s3://, gs://, hf://); relative ones start at the recipe's folder.",
+        description="Files: globs or URLs (s3://, gs://, hf://); relative ones start at the current folder.",
     )
     shard: PositiveInt = Field(1000, description="Documents per shard, the unit of work and of resuming.")
     max_text: ByteSize = Field(ByteSize(1_000_000), description="A row with a longer text (UTF-8) is rejected.")

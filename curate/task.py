@@ -229,4 +229,4 @@ class Task:
         order = {key: at for at, key in enumerate(self.targets.select("document", "position").iter_rows())}
         keys = zip(both["document"].to_pylist(), both["position"].to_pylist(), strict=True)
         places = [order[key] for key in keys]
-        return both.take(sorted(range(len(places)), key=places.__getitem__)).combine_chunks()
+        return both.take(pa.array(sorted(range(len(places)), key=places.__getitem__), pa.int64())).combine_chunks()

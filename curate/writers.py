@@ -49,13 +49,15 @@ class Writer:
     """An output format.
 
     ``split`` gives the samples that a document becomes; ``members`` the files of one, given the tar's number and the
-    sample's index in it; ``tar`` the tar's name; ``row`` the sample's line in a parquet file beside the tar, if any.
+    sample's index in it; ``tar`` the tar's name; ``row`` the sample's line in a parquet file beside the tar, if any;
+    ``per_image`` says that a document becomes a sample for each image, not one.
     """
 
     split: Callable[[Curated], list[Curated]]
     members: Callable[[Curated, int, int], Members]
     tar: str
     row: Callable[[Curated, int, int], dict[str, Any]] | None = None
+    per_image: bool = False
 
 
 def plain(value: Any) -> Any:
@@ -158,6 +160,6 @@ def pair_row(sample: Curated, tar: int, index: int) -> dict[str, Any]:
 
 WRITERS = {
     "interleaved": Writer(lambda sample: [sample], interleaved, "{:06d}.tar"),
-    "pairs": Writer(one_image_each, pair, "{:05d}.tar", pair_row),
+    "pairs": Writer(one_image_each, pair, "{:05d}.tar", pair_row, per_image=True),
 }
 """The formats a recipe can name in ``pack.format``."""

@@ -94,6 +94,7 @@ def test_images_stand_before_their_texts():
 
 def test_images_at_one_text_keep_the_order_of_the_page():
     assert order(SIMS, [0, 4], [2], i0={"sims": [0.1]}, i4={"sims": [0.9]}) == [0, 4, 2]
+    assert order(SIMS, [0, 4], [2], i4={"sims": [0.9]}) == [0, 4, 2]
 
 
 def test_similarities_are_counted_among_all_texts_of_the_page():

@@ -199,7 +199,10 @@ def refused(tmp_path, **sections):
             "keep.0.image: 'size.min_sid' is no column; did you mean 'size.min_side'?",
         ),
         ({"text": "size.width", "min": 1}, "keep.0.text: 'size.width' is a column of images, not of texts"),
-        ({"document": "image", "min": 1}, "keep.0.document: 'image' is no column; did you mean 'images'?"),
+        (
+            {"document": "image", "min": 1},
+            "keep.0.document: 'image' is no column; did you mean 'images'? (known: images, texts, raw.url",
+        ),
         ({"image": "images", "min": 1}, "keep.0.image: 'images' is no column"),
         ({"document": "images", "top": 0.5}, "keep.0.document: top needs a measured column"),
         ({"image": "raw.format", "min": 1}, "keep.0.image: raw.format holds str values: min needs numbers"),

@@ -8,7 +8,6 @@ The second time it finds everything done. Scores come from a demo model that kno
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -30,8 +29,6 @@ def main(folder: str = "demo") -> None:
     """Builds what is missing, runs what is not done, and shows it."""
     console, began, home = Console(), time.monotonic(), Path(folder)
     home.mkdir(exist_ok=True)
-    os.chdir(home.absolute().parent)
-    home = Path(home.name)
     facts = home / "web" / "port.json"
     with web.serve(home / "web", json.loads(facts.read_text()) if facts.exists() else 0) as port:
         if not facts.exists():
@@ -43,7 +40,7 @@ def main(folder: str = "demo") -> None:
             recipe = home / f"{corpus}.yaml"
             if not recipe.exists():
                 shutil.copyfile(Path(__file__).with_name(recipe.name), recipe)
-                recipe.write_text(recipe.read_text().replace("demo/web", f"{home}/web"))
+                recipe.write_text(recipe.read_text().replace("demo/web", str((home / "web").absolute())))
         checked = open_run(home / "mmc4.yaml", str(home / "runs/mmc4"), None, None, False, InProcess())
         with connect("local", None, [scorer.plugin for scorer in checked.scorers]) as cluster:
             for corpus in CORPORA:
@@ -63,7 +60,7 @@ def do(run: Run) -> None:
     for stage in (run.fetch, run.score, run.select, run.pack):
         stage()
     run.store.put_json("latest.json", {"recipe": str(run.path.absolute()), "limit": None, "set": {}})
-    run.finish()
+    run.finish("score")
 
 
 def show(console: Console, home: Path) -> None:
