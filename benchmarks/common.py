@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import socket
 import statistics
 import subprocess
@@ -222,13 +223,17 @@ def recipe(path: Path, content: Mapping[str, Any]) -> Path:
 
 @dataclass
 class Ran:
-    """A command that has ended: its exit code, seconds, peak memory in bytes, and what it printed."""
+    """A command that has ended: exit code, seconds, peak memory in bytes, output; ``cores`` is in core seconds.
+
+    That counts descendants that were waited for, and so not those of Ray.
+    """
 
     code: int
     seconds: float
     peak: int
     output: str
     began: float = 0.0
+    cores: float = 0.0
     killed: str = ""
 
 
@@ -244,7 +249,7 @@ def ran(
     they share count for each. Single processes add the kernel's own peak.
     """
     environment = os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1", "WANDB_MODE": "disabled", "RAY_DEDUP_LOGS": "0"}
-    began, clock = time.time(), time.monotonic()
+    began, clock, before = time.time(), time.monotonic(), used()
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
             [str(word) for word in command],
@@ -265,7 +270,13 @@ def ran(
             time.sleep(0.02)
         seconds = time.monotonic() - clock
         output.seek(0)
-        return Ran(process.returncode, seconds, peak, output.read(), began, killed)
+        return Ran(process.returncode, seconds, peak, output.read(), began, used() - before, killed)
+
+
+def used() -> float:
+    """Core seconds of all commands that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def kill(process: int) -> None:

@@ -10,14 +10,15 @@ taken within a round.
 
 Images per second are counted from the first request that the server sees to the last file that is written, so
 neither side pays for its imports, for Ray's start or for img2dataset's logger, which sleeps for seconds at the end;
-the whole command's time stands beside it. `curate run` also makes verdicts and copies the pictures from raw shards
-into tars, which img2dataset has no need of; that is in its figure. All URLs are on one host, so `per_host` is
-raised to img2dataset's threads. Every option that costs img2dataset time and gains it nothing is off (wandb, exif);
-sha256 stays on, we have it too.
+the whole command's time stands beside it. Core milliseconds for an image are those of the whole command, less those
+of a run on 40 pictures; they say who does less work, even on a machine that is shared. `curate run` also makes
+verdicts and copies the pictures from raw shards into tars, which img2dataset has no need of; that is in its figure.
+All URLs are on one host, so `per_host` is raised to img2dataset's threads. Every option that costs img2dataset time
+and gains it nothing is off (wandb, exif); sha256 stays on, we have it too.
 
 The limit: a JPEG's entropy decoding is serial and cannot be skipped at any scale, and pixels equal to img2dataset's
-need a full decode, OpenCV's area average and an encode. Those three are measured with nothing else around them; their
-images/s times the cores, less what the server takes of them, is what no downloader of such pixels can pass.
+need a full decode, OpenCV's area average and an encode. Those three are measured with nothing else around them;
+their images/s times the cores, less what the server takes of them, is what no downloader of such pixels can pass.
 """
 
 from __future__ import annotations
@@ -51,9 +52,11 @@ class Bench:
 
     def __init__(self, folder: Path, web: common.Web, images: int, threads: int) -> None:
         self.folder, self.web, self.images, self.threads = folder, web, images, threads
-        self.table = common.manifest(folder / "pairs.parquet", [f"{web.base}/{n:06d}.jpg" for n in range(images)])
+        self.table = common.manifest(
+            folder / f"pairs{images}.parquet", [f"{web.base}/{n:06d}.jpg" for n in range(images)]
+        )
         self.shard = -(-images // 4)
-        self.commands: dict[str, list[float]] = {}
+        self.ran: dict[str, list[common.Ran]] = {}
         (folder / "peer.py").write_text(PEER)
 
     def peer(self, mode: str, threads: int, out: Path, exif: bool = False) -> float:
@@ -75,12 +78,13 @@ class Bench:
             "compute_hash": "sha256",
         }
         settings = self.folder / f"{out.name}.json"
+        out.parent.mkdir(exist_ok=True)
         settings.write_text(json.dumps(options))
         ran = common.ran([sys.executable, self.folder / "peer.py", settings])
         stats = [json.loads(path.read_text()) for path in out.glob("*_stats.json")]
         if sum(each["successes"] for each in stats) != self.images:
             raise RuntimeError(f"img2dataset fetched {stats}: {ran.output[-2000:]}")
-        return self._rate("img2dataset", ran, out)
+        return self._rate(ran, out)
 
     def ours(self, mode: str, out: Path, *flags: str, fetch_only: bool = False, decode: str = "exact") -> float:
         """Images/s of curate."""
@@ -104,18 +108,33 @@ class Bench:
         )
         if ran.code or rows != self.images:
             raise RuntimeError(f"curate fetched {rows}: {ran.output[-2000:]}")
-        return self._rate(f"curate {stage}", ran, out)
+        return self._rate(ran, out)
 
-    def compared(self, figures: dict[str, list[float]], side: str) -> float:
-        """The median over the rounds of a side's rate over img2dataset's in the same round."""
-        return common.median(
-            [ours / theirs for ours, theirs in zip(figures[side], figures["img2dataset"], strict=True)]
-        )
+    def sides(self, threads: int) -> dict[str, Callable[[int], float]]:
+        """The ways to fetch, by the name of their output folders."""
+        ray = ("--ray", "local", "--workers", "2")
+        return {
+            "img2dataset": lambda number: self.peer("border", threads, self.out("img2dataset", number)),
+            "curate-fetch": lambda number: self.ours("border", self.out("curate-fetch", number), fetch_only=True),
+            "curate-run": lambda number: self.ours("border", self.out("curate-run", number)),
+            "curate-run-on-ray": lambda number: self.ours("border", self.out("curate-run-on-ray", number), *ray),
+            "curate-run-scaled": lambda number: self.ours(
+                "border", self.out("curate-run-scaled", number), decode="scaled"
+            ),
+        }
 
-    def _rate(self, name: str, ran: common.Ran, out: Path) -> float:
+    def out(self, side: str, number: int) -> Path:
+        """The output folder of a side in a round."""
+        return self.folder / str(self.images) / f"{side}{number}"
+
+    def cores(self, side: str) -> float:
+        """Core seconds of a side's whole command."""
+        return common.median([ran.cores for ran in self.ran[side]])
+
+    def _rate(self, ran: common.Ran, out: Path) -> float:
         first = self.web.asked(ran.began)[0][0]
         last = max(path.stat().st_mtime for path in out.rglob("*") if path.is_file())
-        self.commands.setdefault(name, []).append(ran.seconds)
+        self.ran.setdefault(out.name.rstrip("0123456789"), []).append(ran)
         return self.images / (last - first)
 
 
@@ -204,35 +223,24 @@ def main() -> None:
         paths = common.draw(folder / "web", images)
         size = np.mean([path.stat().st_size for path in paths]) / 1000
         with common.serve(folder / "web") as web:
-            bench = Bench(folder, web, images, given.threads[0])
-            tried = {each: bench.peer("border", each, folder / f"try{each}") for each in given.threads}
+            bench, few = (Bench(folder, web, each, given.threads[0]) for each in (images, 40))
+            tried = {each: bench.peer("border", each, folder / f"try{each}-") for each in given.threads}
             threads = max(tried, key=lambda each: tried[each])
-            bench.commands.clear()
             rates = ", ".join(f"{value:.0f} with {key}" for key, value in tried.items())
             print(f"\nimg2dataset's images/s by threads of a process: {rates}. Used: {threads}.")
-            table = common.Table(["side", "images/s, each round", "median", "times img2dataset", "whole command, s"])
-            sides = {
-                "img2dataset": lambda number: bench.peer("border", threads, folder / f"peer-border{number}"),
-                "curate fetch": lambda number: bench.ours("border", folder / f"fetch{number}", fetch_only=True),
-                "curate run": lambda number: bench.ours("border", folder / f"ours-border{number}"),
-                "curate run --ray local": lambda number: bench.ours(
-                    "border", folder / f"ray{number}", "--ray", "local", "--workers", "2"
-                ),
-                "curate run, decode: scaled": lambda number: bench.ours(
-                    "border", folder / f"scaled{number}", decode="scaled"
-                ),
-            }
-            figures = common.alternate(sides, rounds)
-            whole = {name: bench.commands.get(name, []) for name in sides}
-            whole["curate run"] = bench.commands["curate run"][0::3]
-            whole["curate run --ray local"] = bench.commands["curate run"][1::3]
-            whole["curate run, decode: scaled"] = bench.commands["curate run"][2::3]
+            common.alternate(few.sides(threads), 1)
+            figures = common.alternate(bench.sides(threads), rounds)
+            head = ["side", "images/s, each round", "median", "times img2dataset", "ms of a core for an image"]
+            table = common.Table([*head, "times img2dataset", "whole command, s"])
+            cost = {side: 1000 * (bench.cores(side) - few.cores(side)) / (images - 40) for side in figures}
             for side, values in figures.items():
-                ratio = bench.compared(figures, side)
                 each = ", ".join(f"{value:.0f}" for value in values)
-                table.add(
-                    side, each, f"{common.median(values):.0f}", f"{ratio:.2f}", f"{common.median(whole[side]):.1f}"
-                )
+                pairs = zip(values, figures["img2dataset"], strict=True)
+                ratio = common.median([ours / theirs for ours, theirs in pairs])
+                counted = side != "curate-run-on-ray"
+                cores = (f"{cost[side]:.1f}", f"{cost['img2dataset'] / cost[side]:.2f}") if counted else ("-", "-")
+                whole = common.median([ran.seconds for ran in bench.ran[side]])
+                table.add(side, each, f"{common.median(values):.0f}", f"{ratio:.2f}", *cores, f"{whole:.1f}")
             table.show(f"{images} JPEGs of 600 x 700, {size:.0f} KB on average, to 256 x 256 with border")
 
             table = common.Table(
@@ -247,9 +255,10 @@ def main() -> None:
                 ]
             )
             for mode in MODES:
-                theirs, ours = folder / f"peer-{mode}0", folder / f"ours-{mode}0"
+                theirs, ours = bench.out(f"{mode}-theirs", 0), bench.out(f"{mode}-ours", 0)
                 if mode == "border":
-                    rates = figures["img2dataset"][0], figures["curate run"][0]
+                    theirs, ours = bench.out("img2dataset", 0), bench.out("curate-run", 0)
+                    rates = figures["img2dataset"][0], figures["curate-run"][0]
                 else:
                     rates = bench.peer(mode, threads, theirs), bench.ours(mode, ours)
                 both, same, psnr = compare(pictures_of_ours(ours), pictures_of_peer(theirs))
@@ -264,7 +273,9 @@ def main() -> None:
                     f"{good} of {both}",
                 )
             table.show("Other modes, one run each, and the pictures of both compared")
-            _, same, psnr = compare(pictures_of_ours(folder / "scaled0"), pictures_of_peer(folder / "peer-border0"))
+            _, same, psnr = compare(
+                pictures_of_ours(bench.out("curate-run-scaled", 0)), pictures_of_peer(bench.out("img2dataset", 0))
+            )
             print(
                 f"decode: scaled against img2dataset: PSNR min {min(psnr):.1f}, median {common.median(psnr):.1f} dB\n"
             )

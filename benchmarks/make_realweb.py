@@ -39,12 +39,45 @@ from warcio.warcwriter import WARCWriter
 BREAK = "\x00"  # in a page's text stream: a paragraph boundary
 MARK = "\ufffc"  # in a page's text stream: an image stood here
 
-VOID_TAGS = set(["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"])
+VOID_TAGS = set(
+    ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track", "wbr"]
+)
 IMPLIED_END_TAGS = set(["p", "li", "dt", "dd", "tr", "td", "th", "option"])
 SKIPPED_TAGS = set(["script", "style", "title", "noscript", "template", "svg"])
 HEADING_TAGS = set(["h1", "h2", "h3", "h4", "h5", "h6"])
 OTHER_BLOCK_TAGS = set(
-    ["address", "article", "aside", "blockquote", "body", "br", "caption", "center", "details", "div", "dl", "fieldset", "figcaption", "figure", "footer", "form", "header", "hr", "main", "nav", "ol", "pre", "section", "select", "summary", "table", "tbody", "tfoot", "thead", "ul"]
+    [
+        "address",
+        "article",
+        "aside",
+        "blockquote",
+        "body",
+        "br",
+        "caption",
+        "center",
+        "details",
+        "div",
+        "dl",
+        "fieldset",
+        "figcaption",
+        "figure",
+        "footer",
+        "form",
+        "header",
+        "hr",
+        "main",
+        "nav",
+        "ol",
+        "pre",
+        "section",
+        "select",
+        "summary",
+        "table",
+        "tbody",
+        "tfoot",
+        "thead",
+        "ul",
+    ]
 )
 BLOCK_TAGS = HEADING_TAGS | IMPLIED_END_TAGS | OTHER_BLOCK_TAGS
 NAV_NAME = re.compile(r"(?:doc)?nav(?:bar|header|footer|igation)?(?:[-_].*)?|breadcrumbs?|headerlink")

@@ -21,8 +21,9 @@ from ray import cloudpickle
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from curate.executor import ATTEMPTS, Failure, Worker, name_of, spell
-from curate.recipe import Resource
+from curate.recipe import RecipeError, Resource
 from curate.report import Report, StopRun
+from curate.scorer import code_files
 
 
 class Actor:
@@ -176,17 +177,29 @@ def connect(address: str, workers: int | None, plugins: Sequence[Any]) -> Iterat
     """
     for module in {sys.modules[plugin.__module__] for plugin in plugins}:
         if not is_installed(module):
-            cloudpickle.register_pickle_by_value(module)
+            register(module)
     options: dict[str, Any] = {"include_dashboard": False, "logging_level": "warning", "log_to_driver": False}
     if address == "local":
         options |= {"num_cpus": max(os.cpu_count() or 1, workers or 1)}
     else:
         options = {"logging_level": "warning"}
-    ray.init(address=address, **options)
+    try:
+        ray.init(address=address, **options)
+    except (ConnectionError, ValueError) as error:
+        raise RecipeError(f"--ray {address}: {error}") from None
     try:
         yield RayCluster(workers)
     finally:
         ray.shutdown()
+
+
+def register(module: Any) -> None:
+    """Has a module, and the modules of its folder that it imports, travel by value."""
+    files = code_files(Path(str(module.__file__)))
+    for each in list(sys.modules.values()):
+        file = getattr(each, "__file__", None)
+        if file and Path(file) in files:
+            cloudpickle.register_pickle_by_value(each)
 
 
 def is_installed(module: Any) -> bool:

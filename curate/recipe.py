@@ -201,6 +201,11 @@ Plain.yaml_implicit_resolvers = {
 }
 
 
+def parse(text: str) -> Any:
+    """Plain data from YAML."""
+    return yaml.load(text, Plain)  # noqa: S506 - Plain is a SafeLoader
+
+
 def load(path: str | Path, changes: Mapping[str, str] | None = None) -> Recipe:
     """Reads and validates a recipe file; ``changes`` maps dotted keys (``keep.0.min``) to YAML values.
 
@@ -209,7 +214,7 @@ def load(path: str | Path, changes: Mapping[str, str] | None = None) -> Recipe:
     """
     path = Path(path)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Plain)
+        content = parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such file") from None
     except yaml.YAMLError as error:
@@ -218,7 +223,7 @@ def load(path: str | Path, changes: Mapping[str, str] | None = None) -> Recipe:
         raise RecipeError(f"{path}: a recipe is a mapping with source:, score:, keep: ...")
     for key, value in (changes or {}).items():
         try:
-            assign(content, key, yaml.load(value, Plain), path)
+            assign(content, key, parse(value), path)
         except yaml.YAMLError:
             raise RecipeError(f"{path}: --set {key}={value}: the value is not YAML") from None
     try:
@@ -230,9 +235,7 @@ def load(path: str | Path, changes: Mapping[str, str] | None = None) -> Recipe:
         if name not in known:
             raise RecipeError(f"{path}: resources.{name}: no such stage or score{nearest(name, known)}")
         if recipe.resources[name].batch and name not in recipe.score:
-            raise RecipeError(
-                f"{path}: resources.{name}.batch: only a score has batches; put it under the score's name"
-            )
+            raise RecipeError(f"{path}: resources.{name}.batch: only a score has batches")
     return recipe
 
 

@@ -249,9 +249,7 @@ class Run:
         """What ended how, and why."""
         name = f"{self.verdicts}/funnel.json"
         if not self.store.exists(name):
-            raise RecipeError(
-                f"{self.store.url} has no verdicts for {self.path} as it is now: curate select {self.path}"
-            )
+            raise RecipeError(f"{self.store.url} has no verdicts for {self.path} as it is: curate select {self.path}")
         rows: list[dict[str, Any]] = self.store.get_json(name)
         return rows
 
@@ -326,14 +324,11 @@ class Run:
         failed = {failure.shard for failure in self.failures}
         fetched = set(self.shards)
         undone = list(self.failures)
-        for part in self.slices:
-            if part.shard not in fetched | failed:
-                undone.append(Failure("fetch", part.shard, "not fetched yet"))
+        missing = [part.shard for part in self.slices if part.shard not in fetched | failed]
+        undone += [Failure("fetch", shard, "not fetched yet") for shard in missing]
         if stage != "fetch":
-            scored = set(self.scored)
-            undone += [
-                Failure("score", shard, "not scored yet (curate score)") for shard in sorted(fetched - scored - failed)
-            ]
+            unscored = sorted(fetched - set(self.scored) - failed)
+            undone += [Failure("score", shard, "not scored yet (curate score)") for shard in unscored]
         if undone:
             listed = "\n  ".join(str(failure) for failure in undone[:LISTED])
             more = f"\n  ... and {len(undone) - LISTED} more" if len(undone) > LISTED else ""

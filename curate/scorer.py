@@ -15,6 +15,7 @@ import inspect
 import json
 import pkgutil
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -214,9 +215,10 @@ def load_file(path: Path) -> ModuleType:
         sys.modules[name] = module = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)
-        except BaseException:
+        except Exception as error:
             del sys.modules[name]
-            raise
+            line = getattr(error, "lineno", None) or traceback.extract_tb(error.__traceback__)[-1].lineno
+            raise RecipeError(f"{path}, line {line}: {type(error).__name__}: {error}") from error
     return sys.modules[name]
 
 

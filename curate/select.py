@@ -82,9 +82,11 @@ class SelectWorker:
         columns = ["document", "position", "kind", "status", "bytes"]
         with self.store.local(f"{RAW}/{shard}.parquet") as path:
             lazy = pl.scan_parquet(path, glob=False)
-            raw = lazy.select(*columns, length=pl.col("text").str.len_bytes().fill_null(0)).collect()
+            length = pl.col("text").str.len_bytes().fill_null(0)
+            raw = lazy.select(*columns, length=length, said=pl.when(kind="reject").then(reject_class())).collect()
         values = [self._values(each, shard) for each in self.bound]
         verdicts = decide(raw, self.bound, values, self.empty)
+        verdicts = verdicts.with_columns(reason=pl.coalesce("reason", raw["said"]))
         conserve("segments", shard, raw.height, verdicts.height)
         with self.store.writing(f"{self.folder}/{shard}.parquet") as path:
             table.write(path, verdicts.to_arrow().cast(table.VERDICT))
@@ -104,6 +106,11 @@ class SelectWorker:
         if each.folder == RAW:
             found = found.filter(pl.col("kind") == each.rule.kind).drop("kind")
         return found.rename({column: "value"})
+
+
+def reject_class() -> pl.Expr:
+    """Why a row is no document, without what is particular to it: "not JSON", "image_info[N].raw_url is int"."""
+    return pl.col("text").str.split(": ").list.first().str.replace_all(r"\d+", "N")
 
 
 def decide(

@@ -89,7 +89,7 @@ def test_killed_anywhere_and_restarted_gives_the_same_bytes(point: int, undistur
     plan = tmp_path / "run/plan.json"
     while not plan.exists() and process.poll() is None:
         time.sleep(0.01)
-    time.sleep(random.Random(point).uniform(0, 0.5) + 0.3 * point)  # noqa: S311
+    time.sleep(random.Random(point).uniform(0, 0.5) + 0.3 * point)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     names = [path for path in tmp_path.rglob("*.tar") if not path.name.startswith(".part-")]

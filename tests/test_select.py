@@ -349,7 +349,7 @@ def test_every_row_has_a_verdict_and_the_funnel_adds_up(tmp_path):
         ("text", "kept", None, 4),
         ("text", "dropped", "document: no image left", 2),
         ("text", "dropped", "text: w.words min 2", 2),
-        ("reject", "rejected", None, 2),
+        ("reject", "rejected", "no row", 2),
     ]
 
 
