@@ -1,6 +1,6 @@
 """`curate score` with CLIP beside the bare model on tensors that are in memory already.
 
-    python benchmarks/clip_score.py [--quick] [--images 512]
+    python benchmarks/clip_score.py [--quick] [--images 128]
 
 The bare model gets batches of 64 preprocessed tensors and one short caption for each picture, tokenised before the
 clock starts, in `inference_mode`, with as many torch threads as there are cores and on the same device. `curate
@@ -159,8 +159,8 @@ class Sides:
 
 def main() -> None:
     parser = common.arguments(__doc__)
-    parser.add_argument("--images", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     images, rounds = (64, 1) if given.quick else (given.images, given.rounds)
     torch.set_num_threads(common.CORES)

@@ -1,6 +1,6 @@
 """Pairs to 256-pixel tars: `curate` beside img2dataset 1.47.0, and what of it is physics.
 
-    python benchmarks/fetch_pairs.py [--quick] [--images 2000] [--rounds 3] [--threads 64]
+    python benchmarks/fetch_pairs.py [--quick] [--images 800] [--rounds 3] [--threads 64 32]
 
 Both get the same parquet of URLs and captions, the same nginx on loopback, the same two cores (which the server
 shares), the same resize mode and JPEG quality, and write webdataset tars with captions and a parquet beside them.
@@ -211,10 +211,10 @@ def compare(ours: dict[str, bytes], theirs: dict[str, bytes]) -> tuple[int, int,
 
 def main() -> None:
     parser = common.arguments(__doc__)
-    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=800)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--threads", type=int, nargs="*", default=[64, 32, 16], help="tried for img2dataset; the best is used"
+        "--threads", type=int, nargs="*", default=[64, 32], help="tried for img2dataset; the best is used"
     )
     given = parser.parse_args()
     images, rounds = (200, 1) if given.quick else (given.images, given.rounds)

@@ -1,6 +1,6 @@
 """URLs to CLIP-filtered tars: `curate run` beside the Ray Data script one would write instead, also when workers die.
 
-    python benchmarks/whole_job.py [--quick] [--pairs 1500]
+    python benchmarks/whole_job.py [--quick] [--pairs 600]
 
 Both sides (ours, and ray_data_script.py) get the same pairs from nginx on loopback, two cores, a local Ray, the
 same demo CLIP and the same threshold; the corpus is drawn scenes, 3 % dead links and 3 % corrupt pictures. Whole
@@ -111,7 +111,7 @@ def killer(web: common.Web, began: float, after: int, names: tuple[str, ...]) ->
 
 def main() -> None:
     parser = common.arguments(__doc__)
-    parser.add_argument("--pairs", type=int, default=1500)
+    parser.add_argument("--pairs", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=2)
     given = parser.parse_args()
     pairs, rounds = (300, 1) if given.quick else (given.pairs, given.rounds)
