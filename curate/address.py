@@ -77,6 +77,8 @@ def is_public(address: str, *, allow_loopback: bool = False) -> bool:
 
 def is_address(host: str) -> bool:
     """Whether the host of a URL is an IP address, in any spelling that a C library understands (2130706433, 0x7f.1)."""
+    if ":" in host:
+        return True  # no name has one: an IPv6 address, however odd its scope
     try:
         ipaddress.ip_address(host)
     except ValueError:

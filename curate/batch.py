@@ -186,6 +186,14 @@ def ahead(
                 future.cancel()
 
 
+def full(call: Callable[[list[Any]], Any], size: int) -> Callable[[list[Any]], Any]:
+    """A call that always gets ``size`` items: the last one again and again where there are fewer.
+
+    The bits of a matrix product depend on its shape. So a vector is the same whoever stands beside it.
+    """
+    return lambda items: stack(call([*items, *[items[-1]] * (size - len(items))]))[: len(items)]
+
+
 def stack(vectors: Any) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
     """A batch of vectors (n, d) as n float32 rows."""
     return list(np.asarray(vectors, np.float32))

@@ -98,7 +98,7 @@ def work(
             from curate.screen import show_funnel
 
             show_funnel(console, run.funnel)
-        if "pack" in stages:
+        if "pack" in stages and run.store.exists(f"{run.out}/index.json"):
             index = run.store.get_json(f"{run.out}/index.json")
             samples = sum(shard["nsamples"] for shard in index["shardlist"])
             size = sum(shard["filesize"] for shard in index["shardlist"]) / 1e6
@@ -279,6 +279,9 @@ def main() -> None:
         sys.exit(3)
     except StopRun as error:
         errors.print(f"stopped: {error}")
+        sys.exit(1)
+    except (OSError, ImportError, UnicodeDecodeError) as error:
+        errors.print(f"{type(error).__name__}: {error}")
         sys.exit(1)
     except KeyboardInterrupt:
         errors.print("interrupted; what is done stays done, and the same command goes on from there")

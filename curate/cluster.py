@@ -7,10 +7,11 @@ measurements), where we want a bounded number of attempts, a list of what failed
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +21,20 @@ import ray
 from ray import cloudpickle
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from curate.executor import ATTEMPTS, Failure, Worker, name_of, spell
+from curate.executor import ATTEMPTS, Failure, Worker, give_up, name_of, spell
 from curate.recipe import RecipeError, Resource
 from curate.report import Report, StopRun
 from curate.scorer import code_files
+
+log = logging.getLogger(__name__)
+PATIENCE = 30
+"""Seconds without any worker after which it is said what is being waited for."""
+
+
+def needs(resource: Resource) -> str:
+    """A worker's size in words."""
+    parts = {"CPU": 1 if resource.cpus is None else resource.cpus, "GPU": resource.gpus, "memory": resource.memory}
+    return ", ".join(f"{value:g} {name}" for name, value in parts.items() if value)
 
 
 class Actor:
@@ -50,6 +61,7 @@ class Pool:
     least: int
     most: int
     starting: dict[Any, Any] = field(default_factory=dict)
+    fresh: set[Any] = field(default_factory=set)
     idle: list[Any] = field(default_factory=list)
     busy: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
     stillborn: int = 0
@@ -58,8 +70,9 @@ class Pool:
         """Starts actors until there are as many as there is work for, between ``least`` and ``most``."""
         alive = len(self.starting) + len(self.idle) + len(self.busy)
         for _ in range(max(self.least, min(self.most, wanted)) - alive):
-            actor, ready = self.start()
+            actor, ready, fresh = self.start()
             self.starting[ready] = actor
+            self.fresh |= {ready} if fresh else set()
 
     def close(self) -> list[Any]:
         """Ends the actors that are busy or not up yet, and gives back the idle ones."""
@@ -68,11 +81,18 @@ class Pool:
         return self.idle
 
 
+def fitted(resource: Resource, total: Mapping[str, float]) -> Resource:
+    """A worker's size cut down to this machine, so that a recipe for a cluster also runs here."""
+    cpus = None if resource.cpus is None else min(resource.cpus, total.get("CPU", 1))
+    return resource.model_copy(update={"cpus": cpus, "gpus": min(resource.gpus, total.get("GPU", 0)), "memory": None})
+
+
 class RayCluster:
     """Runs jobs on the Ray cluster that ``connect`` joined or started."""
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(self, workers: int | None = None, local: bool = False) -> None:
         self._workers = workers
+        self._local = local
         self._spare: tuple[Resource, list[Any]] = (Resource(), [])
 
     def run(
@@ -80,14 +100,16 @@ class RayCluster:
     ) -> list[Failure]:
         """See ``curate.executor.Executor``. A job whose worker dies, or raises, is tried on a fresh worker."""
         pool = self._pool(worker, resource)
-        queue, attempts, failures = deque(jobs), Counter[str](), list[Failure]()
+        queue, attempts, failures, succeeded = deque(jobs), Counter[str](), list[Failure](), 0
         try:
             while queue or pool.busy:
                 pool.grow(len(queue) + len(pool.busy))
                 while queue and pool.idle:
                     actor, job = pool.idle.pop(), queue.popleft()
                     pool.busy[actor.work.remote(job)] = actor, job
-                ready, _ = ray.wait([*pool.starting, *pool.busy], timeout=5)
+                ready, _ = ray.wait([*pool.starting, *pool.busy], timeout=PATIENCE)
+                if not ready and not pool.busy:
+                    log.warning("%s: no worker could start yet; each takes %s", stage, needs(resource))
                 for ref in ready:
                     if ref in pool.starting:
                         self._started(pool, ref)
@@ -95,6 +117,7 @@ class RayCluster:
                     actor, job = pool.busy.pop(ref)
                     try:
                         done(ray.get(ref))
+                        succeeded += 1
                         pool.idle.append(actor)
                     except RayError as error:
                         cause = as_cause(error)
@@ -106,11 +129,15 @@ class RayCluster:
                             queue.append(job)
                         else:
                             failures.append(Failure(stage, name_of(job), spell(cause)))
+                            give_up(failures, succeeded)
         finally:
             self._spare = (resource.model_copy(update={"workers": None}), pool.close())
         return failures
 
     def _pool(self, worker: Worker, resource: Resource) -> Pool:
+        total = ray.cluster_resources()
+        if self._local:
+            resource = fitted(resource, total)
         cpus = 1.0 if resource.cpus is None else resource.cpus
         remote = ray.remote(Actor).options(
             num_cpus=cpus,
@@ -119,7 +146,6 @@ class RayCluster:
             max_restarts=0,
             max_task_retries=0,
         )
-        total = ray.cluster_resources()
         room = [
             total.get("CPU", 1) / cpus if cpus else 64,
             total.get("GPU", 0) / resource.gpus if resource.gpus else 64,
@@ -129,9 +155,10 @@ class RayCluster:
         payload = ray.put(worker)
         spare = self._spares(resource)
 
-        def start() -> tuple[Any, Any]:
-            actor = spare.pop() if spare else remote.remote()
-            return actor, actor.take.remote(payload)
+        def start() -> tuple[Any, Any, bool]:
+            fresh = not spare
+            actor = remote.remote() if fresh else spare.pop()
+            return actor, actor.take.remote(payload), fresh
 
         return Pool(start, min(least, most), most)
 
@@ -153,7 +180,7 @@ class RayCluster:
             pool.idle.append(actor)
             pool.stillborn = 0
         except RayError as error:
-            pool.stillborn += 1
+            pool.stillborn += ref in pool.fresh  # one that was left over from the last stage may have died since
             if pool.stillborn >= ATTEMPTS:
                 raise StopRun(f"workers cannot be started: {spell(as_cause(error))}") from None
 
@@ -188,7 +215,7 @@ def connect(address: str, workers: int | None, plugins: Sequence[Any]) -> Iterat
     except (ConnectionError, ValueError) as error:
         raise RecipeError(f"--ray {address}: {error}") from None
     try:
-        yield RayCluster(workers)
+        yield RayCluster(workers, address == "local")
     finally:
         ray.shutdown()
 

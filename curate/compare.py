@@ -30,7 +30,7 @@ def passes(value: pl.Expr, kind: Any, condition: Condition) -> pl.Expr:
     verdict = pl.lit(value=True)
     for name, limit in condition.comparisons().items():
         limits = list(limit) if name in MEMBERS else [limit]
-        whole = all(isinstance(each, int) for each in limits)
+        whole = all(isinstance(each, int) and abs(each) < 1 << 63 for each in limits)
         type_ = {bool: pl.Boolean, str: pl.String, float: pl.Float32}.get(kind, pl.Int64 if whole else pl.Float64)
         side = pl.Series(limits, dtype=type_, strict=False)
         if name in MEMBERS:

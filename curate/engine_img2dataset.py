@@ -89,9 +89,14 @@ def _run(urls: list[str], settings: Fetch, scratch: Path) -> Path:
     environment = os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1", "WANDB_MODE": "disabled"}
     environment = {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
     options = json.dumps(_options(settings, listed, output, len(urls)))
-    done = subprocess.run(  # noqa: S603 - our own interpreter and our own words
-        [sys.executable, "-c", _RUN], input=options, env=environment, capture_output=True, text=True, errors="replace"
-    )
+    limit = 300 + len(urls) * settings.timeout * (settings.retries + 1)  # it has no deadline of its own
+    try:
+        done = subprocess.run(  # noqa: S603 - our own interpreter and our own words
+            [sys.executable, "-c", _RUN],
+            input=options, env=environment, capture_output=True, text=True, errors="replace", timeout=limit,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"img2dataset did not end within {limit:.0f} s") from None
     if done.returncode:
         raise RuntimeError(f"img2dataset failed ({done.returncode}): {(done.stderr or done.stdout)[-2000:]}")
     if not (output / "00000_stats.json").exists():

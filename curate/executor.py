@@ -12,6 +12,8 @@ from typing import Any, Protocol
 from curate.recipe import Resource
 from curate.report import Report, StopRun
 
+HOPELESS = 5
+"""After so many failed jobs, and no good one, the run ends."""
 ATTEMPTS = 3
 """How often a shard is tried before it is reported as failed."""
 
@@ -49,18 +51,27 @@ class InProcess:
     ) -> list[Failure]:
         """See ``Executor``. The resources are those of this machine."""
         del resource
-        failures = []
+        failures, succeeded = list[Failure](), 0
         for job in jobs:
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     done(worker(job))
+                    succeeded += 1
                     break
                 except StopRun:
                     raise
                 except Exception as error:
                     if attempt == ATTEMPTS:
                         failures.append(Failure(stage, name_of(job), spell(error)))
+                        give_up(failures, succeeded)
         return failures
+
+
+def give_up(failures: Sequence[Failure], succeeded: int) -> None:
+    """Ends a run of which nothing succeeds: what is wrong there is not the shards."""
+    if not succeeded and len(failures) >= HOPELESS:
+        listed = "\n  ".join(map(str, failures))
+        raise StopRun(f"the first {len(failures)} jobs all failed {ATTEMPTS} times:\n  {listed}")
 
 
 def name_of(job: Any) -> str:

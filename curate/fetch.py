@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +25,10 @@ from curate.source import Reject, Source, documents
 from curate.status import Status
 from curate.store import Store
 
+Place = tuple[int, int, int]
+"""Where a picture lies in the tar: offset and length in bytes, and the CRC-32 of what should be there."""
+MOST_FRAMES = 32_767
+"""A picture may claim any number of frames."""
 SOURCE = "scores/source"
 """Where the corpus' own columns lie: the score named ``source``."""
 
@@ -102,16 +107,17 @@ class FetchWorker:
 
     def _write_tar(
         self, shard: str, entries: list[Document | Reject], fetched: Mapping[str, Fetched], spool: Spool
-    ) -> dict[str, tuple[int, int]]:
-        """Stores each distinct picture once, in order of first appearance; returns offset and length by sha256."""
-        offsets: dict[str, tuple[int, int]] = {}
+    ) -> dict[str, Place]:
+        """Stores each distinct picture once, in order of first appearance; returns where, by sha256."""
+        offsets: dict[str, Place] = {}
         with self.store.writing(f"{RAW}/{shard}.tar") as path, open_tar(path) as tar:
             for entry in entries:
                 for image in entry.images.values() if isinstance(entry, Document) else ():
                     one = fetched[image.url]
                     if one.status == Status.OK and one.sha256 not in offsets:
                         data = spool.get(one.sha256)
-                        offsets[one.sha256] = add_member(tar, f"{one.sha256}.{one.format}", data), len(data)
+                        offset = add_member(tar, f"{one.sha256}.{one.format}", data)
+                        offsets[one.sha256] = offset, len(data), zlib.crc32(data)
         return offsets
 
 
@@ -144,7 +150,7 @@ class Spool:
 def raw_rows(
     entries: list[Document | Reject],
     fetched: Mapping[str, Fetched],
-    offsets: Mapping[str, tuple[int, int]],
+    offsets: Mapping[str, Place],
     corpus: str,
 ) -> Iterator[dict[str, Any]]:
     """The rows of raw/NNNNN.parquet."""
@@ -165,16 +171,17 @@ def raw_rows(
                 yield {**key, "kind": "image", **image_row(segment, fetched[segment.url], offsets)}
 
 
-def image_row(image: Image, one: Fetched, offsets: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+def image_row(image: Image, one: Fetched, offsets: Mapping[str, Place]) -> dict[str, Any]:
     """What became of one image."""
     row: dict[str, Any] = {"url": image.url, "alt": image.alt, "status": str(one.status), "detail": one.detail or None}
     row |= {"http": one.http, "attempts": one.attempts, "final_url": one.final_url or None}
     if one.status != Status.OK:
         return row
-    offset, length = offsets[one.sha256]
+    offset, length, crc32 = offsets[one.sha256]
     header = {name: getattr(one, name) for name in ("sha256", "format", "width", "height", "frames")}
     original = {name: getattr(one, name) for name in ("original_width", "original_height")}
-    return {**row, **header, **original, "bytes": length, "offset": offset}
+    header["frames"] = min(header["frames"], MOST_FRAMES)
+    return {**row, **header, **original, "bytes": length, "offset": offset, "crc32": crc32}
 
 
 def count(

@@ -90,13 +90,12 @@ class PackWorker:
         began = time.monotonic()
         writer = WRITERS[self.pack.format]
         name = writer.tar.format(tar.number)
-        facts = dict.fromkeys(("nsamples", "documents", "images", "texts", "leftover"), 0)
+        facts = dict.fromkeys(("nsamples", "documents", "images", "texts"), 0)
         rows: list[dict[str, Any]] = []
         with self.store.writing(f"{self.out}/{name}") as path:
             with open_tar(path) as out:
-                for document, dropped in self._documents(tar):
+                for document in self._documents(tar):
                     facts["documents"] += 1
-                    facts["leftover"] += dropped
                     for sample in writer.split(document):
                         for member, data in writer.members(sample, tar.number, facts["nsamples"]):
                             add_member(out, member, data)
@@ -128,8 +127,8 @@ class PackWorker:
         }
         return pa.schema([*own.schema, *(pa.field(name, table.ARROW[kind]) for name, kind in sorted(scalars.items()))])
 
-    def _documents(self, tar: Tar) -> Iterator[tuple[Curated, int]]:
-        """The tar's documents in order, each with the number of images that found no place."""
+    def _documents(self, tar: Tar) -> Iterator[Curated]:
+        """The tar's documents in order."""
         for shard, first, count in tar.parts:
             with open_shard(self.store, shard) as raw, self.store.local(f"{self.verdicts}/{shard}.parquet") as path:
                 kept = table.read(path, ["document", "position", "state"]).filter(state="kept")
@@ -137,7 +136,7 @@ class PackWorker:
                 kept = kept.filter(pl.col("document").is_in(chosen.implode()))
                 yield from self._curated(shard, raw, kept)
 
-    def _curated(self, shard: str, raw: RawShard, kept: pl.DataFrame) -> Iterator[tuple[Curated, int]]:
+    def _curated(self, shard: str, raw: RawShard, kept: pl.DataFrame) -> Iterator[Curated]:
         scores, places = self._scores(shard, kept), self._places(shard, kept)
         positions = dict(kept.group_by("document").agg("position").iter_rows())
         for document in raw.documents():
@@ -151,8 +150,8 @@ class PackWorker:
             entries = [entry(document, spot, raw, scores.get((document.id, spot.position), {})) for spot in spots]
             index = {spot.position: at for at, spot in enumerate(spots)}
             entries = [replace(each, text=None if each.text is None else index[each.text]) for each in entries]
-            dropped = len(images) + len(texts) - len(spots)
-            yield Curated(document, entries, scores.get((document.id, DOCUMENT), {})), dropped
+            conserve("segments", shard, len(images) + len(texts), len(spots))
+            yield Curated(document, entries, scores.get((document.id, DOCUMENT), {}))
 
     def _scores(self, shard: str, kept: pl.DataFrame) -> dict[tuple[str, int], dict[str, Any]]:
         """Every scalar score of the kept segments, as "score.column" -> value."""
@@ -214,9 +213,7 @@ def finish(store: Store, out: str, tars: int, card: str, funnel: list[dict[str, 
     facts = [store.get_json(f"{out}/meta/{number:06d}.json") for number in range(tars)]
     names = ("url", "nsamples", "filesize", "sha256", "md5sum")
     shards = [{name: fact[name] for name in names} for fact in facts]
-    total = {
-        name: sum(fact[name] for fact in facts) for name in ("nsamples", "images", "texts", "filesize", "leftover")
-    }
+    total = {name: sum(fact[name] for fact in facts) for name in ("nsamples", "images", "texts", "filesize")}
     store.put_text(f"{out}/SHA256SUMS", "".join(f"{fact['sha256']}  {fact['url']}\n" for fact in facts))
     store.put_json(f"{out}/funnel.json", funnel)
     store.put_text(f"{out}/README.md", card)

@@ -15,26 +15,28 @@ import numpy.typing as npt
 
 from curate.recipe import Place
 
-UNPLACED = -1
 
-
-def assign(similarity: npt.ArrayLike, per_text: int = 1, leftover: str = "best") -> list[int]:
-    """The text for each image.
+def assign(similarity: npt.ArrayLike, per_text: int = 1) -> list[int]:
+    """The text for each image: the best matching, and for images left over their best text (the first of equals).
 
     Args:
-        similarity: (images, texts), cosine or any score; larger is better.
-        per_text: the most images that one text takes in the assignment.
-        leftover: "best" sends the images beyond that to their best text (the first of equals), "drop" to ``UNPLACED``.
+        similarity: (images, texts), cosine or any score; larger is better. There is at least one text.
+        per_text: the most images that one text takes in the matching.
     """
     sims = np.asarray(similarity, np.float64)
-    if sims.ndim != 2 or 0 in sims.shape:
-        return [UNPLACED] * len(sims)
+    if not len(sims):
+        return []
+    matched = match(sims, per_text)
+    return [matched.get(image, int(row.argmax())) for image, row in enumerate(sims)]
+
+
+def match(similarity: npt.ArrayLike, per_text: int = 1) -> dict[int, int]:
+    """Image -> text with the greatest total similarity, no text taking more than ``per_text`` images."""
     from scipy.optimize import linear_sum_assignment  # half a second, which no other command should wait for
 
-    images, texts = linear_sum_assignment(np.repeat(sims, per_text, axis=1), maximize=True)
-    places = sims.argmax(axis=1) if leftover == "best" else np.full(len(sims), UNPLACED)
-    places[images] = texts // per_text
-    return [int(place) for place in places]
+    sims = np.repeat(np.asarray(similarity, np.float64), per_text, axis=1)
+    images, texts = linear_sum_assignment(sims, maximize=True)
+    return {int(image): int(text) // per_text for image, text in zip(images, texts, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def arrange(
     for position in images:
         if position not in target:
             loose.append(Spot(position))
-        elif (text := target[position][0]) is not None:
+        else:
+            text = target[position][0]
             before[text].append(Spot(position, text, target[position][1]))
     for spot in loose:
         following = next((text for text in texts if text > spot.position), None)
@@ -88,7 +91,7 @@ def arrange(
     return order + [spot for spot in loose if spot.position > max(texts)]
 
 
-Target = dict[int, tuple[int | None, float | None]]
+Target = dict[int, tuple[int, float | None]]
 
 
 def _matched(
@@ -119,8 +122,8 @@ def _assigned(
     if not measured:
         return {}
     sims = np.stack([rows[position] for position in measured])
-    places = assign(sims, place.per_text, place.leftover)
+    places = assign(sims, place.per_text)
     return {
-        position: (texts[text], float(sims[row, text])) if text != UNPLACED else (None, None)
+        position: (texts[text], float(sims[row, text]))
         for row, (position, text) in enumerate(zip(measured, places, strict=True))
     }

@@ -70,6 +70,7 @@ class Spec:
 
     ``pixels``: None (none), "full", or the least length in pixels of the short side: JPEGs may then be decoded at
     a reduced scale. ``data``: the stored bytes. ``batch``: the most items in one call.
+    ``requires``: installed packages whose version decides about the scores.
     """
 
     view: str
@@ -77,6 +78,7 @@ class Spec:
     pixels: int | Literal["full"] | None
     data: bool
     batch: int
+    requires: tuple[str, ...] = ()
 
     @property
     def per_document(self) -> bool:
@@ -96,6 +98,7 @@ def scores(
     pixels: int | Literal["full"] | None = None,
     data: bool = False,
     batch: int = 64,
+    requires: tuple[str, ...] = (),
     **columns: Any,
 ) -> Callable[[Plugin], Plugin]:
     """Declares a scorer: its view and its columns. See the module's first lines for the protocol.
@@ -120,7 +123,7 @@ def scores(
             raise TypeError(f"column {name!r}: type {kind!r} is none of bool, int, float, str, list[float], Vector")
 
     def declare(plugin: Plugin) -> Plugin:
-        plugin.__curate__ = Spec(view, by_kind, pixels, data, batch)  # type: ignore[attr-defined]
+        plugin.__curate__ = Spec(view, by_kind, pixels, data, batch, requires)  # type: ignore[attr-defined]
         return plugin
 
     return declare
@@ -145,7 +148,11 @@ def parameters(plugin: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         signature = signature.replace(parameters=list(signature.parameters.values())[1:])
     bound = signature.bind(**given)
     bound.apply_defaults()
-    return dict(bound.arguments)
+    named = dict(bound.arguments)
+    for parameter in signature.parameters.values():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            named |= named.pop(parameter.name, {})
+    return named
 
 
 def build(plugin: Any, given: Mapping[str, Any]) -> Callable[[list[Any]], list[Any]]:

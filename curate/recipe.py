@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from curate.fetched import Fetch
@@ -130,7 +139,7 @@ class Place(Section):
 
     by: str = Field("dom", description="dom, matched (source.matched), or a column of similarities such as clip.sims")
     per_text: int = Field(1, ge=1, description="the most images assigned to one text before any are left over")
-    leftover: Literal["best", "drop"] = Field("best", description="images beyond that: to their best text, or away")
+    leftover: Literal["best"] = Field("best", description="images beyond that go to their best text")
 
     @field_validator("by")
     @classmethod
@@ -157,7 +166,9 @@ class Resource(Section):
     cpus: float | None = Field(None, ge=0, description="cores of a worker")
     gpus: float = Field(0, ge=0, description="GPUs of a worker; fractions share one")
     memory: ByteSize | None = Field(None, description="memory that Ray reserves for a worker")
-    workers: int | tuple[int, int] | None = Field(None, description="how many workers, or [least, most]")
+    workers: PositiveInt | tuple[PositiveInt, PositiveInt] | None = Field(
+        None, description="how many workers, or [least, most]"
+    )
     batch: int | None = Field(None, gt=0, description="items in one call of a scorer")
 
 
@@ -192,7 +203,18 @@ STAGES = ("fetch", "score", "select", "pack")
 
 
 class Plain(yaml.SafeLoader):
-    """YAML in which only true and false are truth values, as in YAML 1.2: ``on:`` is a key like any other."""
+    """YAML in which only true and false are truth values, as in YAML 1.2: ``on:`` is a key like any other.
+
+    A key that stands twice in one place is an error.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Plain YAML would let the last of equal keys win."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = {key for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{twice.pop()!r} stands here twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 Plain.yaml_implicit_resolvers = {

@@ -6,6 +6,7 @@ done is what exists, so a killed run goes on where it was.
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import time
@@ -27,9 +28,9 @@ from curate.fetch import FetchWorker
 from curate.formats import Slice
 from curate.plugin import KINDS
 from curate.recipe import Recipe, RecipeError, Resource, load, nearest
-from curate.report import Report
+from curate.report import Report, StopRun
 from curate.score import ScoreWorker
-from curate.scorer import Catalogue, Scorer, catalogue, column_kind, resolve
+from curate.scorer import Catalogue, Scorer, catalogue, code_hash, column_kind, resolve
 from curate.select import COUNTS, Bound, SelectWorker, bind, funnel, top_threshold, verdict_hash
 from curate.shard import RAW
 from curate.source import load_reader
@@ -70,6 +71,7 @@ class Run:
     changes: dict[str, str] = field(default_factory=dict)
     partial: bool = False
     failures: list[Failure] = field(default_factory=list)
+    _counts: dict[str, Counter[str]] = field(default_factory=dict)
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -115,6 +117,9 @@ class Run:
                 raise RecipeError(f"{where}: {rule.column!r} is no column{nearest(rule.column, counts + names)}")
             if rule.top is not None and "." not in rule.column:
                 raise RecipeError(f"{where}: top needs a measured column")
+        verify = self.recipe.fetch.verify
+        if verify and not any(verify in self.reader.columns.get(kind, {}) for kind in KINDS):
+            raise RecipeError(f"{self.path}: fetch.verify: the corpus {self.reader.corpus!r} has no column {verify!r}")
         where = f"{self.path}: place.by"
         if self.recipe.place.by == "matched":
             column_kind("source.matched", known, where, "image")
@@ -169,6 +174,7 @@ class Run:
         fetch = self.recipe.fetch.model_dump(mode="json", include=names)
         parts = {f"source.{key}": value for key, value in source.items()}
         parts |= {f"fetch.{key}": value for key, value in fetch.items()} | {"--limit": self.limit}
+        parts["source.reader's code"] = code_hash(Path(inspect.getfile(self.reader.read)))[:8]
         parts["source.path"] = list(self.recipe.source.patterns)
         return dict(json.loads(json.dumps(parts).replace(" Infinity", ' "Infinity"')))
 
@@ -182,9 +188,16 @@ class Run:
         """Downloads the shards that are not there."""
         done = set(self.shards)
         todo = [part for part in self.slices if part.shard not in done]
-        self.store.sweep(RAW)
         worker = FetchWorker(self.store, self.recipe.source, self.reader, self.recipe.fetch)
         self._stage("fetch", todo, worker, len(done), self._resource("fetch", []))
+        counts = self._counts["fetch"]
+        if counts["rejects"] and not counts["documents"] and not done:
+            raise StopRun(f"none of {counts['rejects']:,} rows is a document: {self._first_reject()}")
+
+    def _first_reject(self) -> str:
+        with self.store.local(f"{RAW}/{self.shards[0]}.parquet") as path:
+            row = pl.read_parquet(path, glob=False).filter(kind="reject").row(0, named=True)
+        return f"{row['file']}, row {row['row']}: {row['text']}"
 
     def score(self) -> None:
         """Measures what has no score yet."""
@@ -192,7 +205,6 @@ class Run:
         missing = {scorer.name: self._missing(scorer, shards) for scorer in self.scorers}
         todo = [shard for shard in shards if any(shard in each for each in missing.values())]
         for scorer in self.scorers:
-            self.store.sweep(scorer.folder)
             about = {"use": self.recipe.score[scorer.name].use, "parameters": dict(scorer.given), "view": scorer.view}
             if missing[scorer.name]:
                 self.store.put_json(f"{scorer.folder}/scorer.json", json.loads(json.dumps(about, default=str)))
@@ -228,13 +240,14 @@ class Run:
         self._refuse_partial()
         names = self.store.names(folder)
         todo = [shard for shard in shards if f"{shard}.parquet" not in names]
-        self.store.sweep(folder)
         bound = [self._with_threshold(each, shards) for each in self.bound] if todo else []
         rules = {"keep": [str(each.rule) for each in bound], "top": [each.threshold for each in bound]}
         if todo:
             self.store.put_json(f"{folder}/rules.json", rules)
         worker = SelectWorker(self.store, bound, self.recipe.empty, folder)
         self._stage("select", todo, worker, len(shards) - len(todo), self._resource("select", []))
+        if any(failure.stage == "select" for failure in self.failures):
+            self.finish("score")
         if not self.store.exists(f"{folder}/funnel.json"):
             self._refuse_partial()
             self.store.put_json(f"{folder}/funnel.json", funnel(self.store, folder, shards))
@@ -268,7 +281,6 @@ class Run:
             return
         tars = list(pack.plan(self.store, self.verdicts, shards, self.recipe.pack))
         done = self.store.names(f"{out}/meta")
-        self.store.sweep(out)
         folders = {scorer.name: scorer.folder for scorer in self.scorers}
         if any(self.reader.columns.get(kind) for kind in KINDS):
             folders["source"] = "scores/source"
@@ -293,7 +305,9 @@ class Run:
             self.progress.advance(report)
 
         if todo:
+            self.store.sweep()
             self._fail(self.executor.run(stage, todo, worker, resource, advance))
+        self._counts[stage] = counts
         self.progress.end(stage, counts, time.monotonic() - began)
 
     def _resource(self, stage: str, scorers: Sequence[str]) -> Resource:

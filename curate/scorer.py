@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -243,12 +243,15 @@ def _identity(scorer: Scorer, upstream: Scorer | None, where: str) -> str:
     """8 hex digits of a hash of everything that could change the scores."""
     files = [Path(file) for file in ask(scorer.plugin, "weights", scorer.given, where, [])]
     code = sys.modules[scorer.plugin.__module__]
+    looks = bool(scorer.spec.pixels or scorer.spec.data)
     parts = {
         "plugin": f"{code.__name__.partition('_plugin_')[0]}:{scorer.plugin.__qualname__}",
         "parameters": {key: repr(value) for key, value in scorer.given.items()},
         "weights": {file.name: file_sha256(file) for file in sorted(files)},
         "code": sorted(code_hash(file) for file in code_files(Path(str(code.__file__)))),
-        "pixels": scorer.spec.pixels and [scorer.spec.pixels, code_hash(Path(__file__).with_name("image.py"))],
+        "pixels": scorer.spec.pixels,
+        "decoder": looks and code_hash(Path(__file__).with_name("image.py")),
+        "packages": {package: version(package) for package in scorer.spec.requires},
         "view": scorer.view,
         "columns": {
             kind: {name: str(type_) for name, type_ in group.items()} for kind, group in scorer.columns.items()

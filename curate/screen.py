@@ -111,7 +111,8 @@ def show_document(console: Console, lines: Sequence[Line]) -> None:
         )
         place = "doc" if line.position < 0 else str(line.position)
         verdict = f"[{COLOUR[line.state]}]{line.state}[/]" + (f": {escape(line.reason)}" if line.reason else "")
-        text = line.what if len(line.what) < 160 else line.what[:157] + "..."
+        what = "".join(letter if letter.isprintable() else " " for letter in line.what)  # a page may hold escapes
+        text = what if len(what) < 160 else what[:157] + "..."
         grid.add_row(place, f"[dim]{line.kind}[/] {escape(text)}", escape(scores), verdict)
     console.print(grid)
 

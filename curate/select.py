@@ -149,7 +149,9 @@ def decide(
 def _apply(frame: pl.DataFrame, each: Bound, column: pl.DataFrame) -> pl.DataFrame:
     """Gives a reason to the rows that fail one rule and have none yet."""
     rule, kind = each.rule, each.rule.kind
-    verdict = passes(pl.col("value"), each.type, each.condition)
+    if each.threshold is not None:  # it was found among float32 values
+        column = column.with_columns(pl.col("value").cast(pl.Float32))
+    verdict = passes(pl.col("value"), each.type if each.threshold is None else float, each.condition)
     if kind == "document":
         column = column.filter(pl.col("position") == -1).drop("position")
         frame = frame.join(column, on="document", how="left", maintain_order="left")

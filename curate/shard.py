@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import tarfile
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -41,6 +42,10 @@ def open_tar(file: Path | IO[bytes]) -> tarfile.TarFile:
     return tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)
 
 
+class DamagedShard(OSError):  # noqa: N818
+    """A tar that does not belong to its parquet file, or was changed: delete both, and fetch again."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """Where a distinct picture lies in a shard's tar, and its header."""
@@ -48,6 +53,7 @@ class Stored:
     image: Image
     offset: int
     length: int
+    crc32: int
 
 
 class RawShard:
@@ -61,12 +67,18 @@ class RawShard:
     def stored(self) -> dict[str, Stored]:
         """The distinct pictures in the order in which they lie in the tar."""
         rows = self.table.filter(pl.col("status") == Status.OK).unique("sha256", keep="first", maintain_order=True)
-        return {row["sha256"]: Stored(_image(row), row["offset"], row["bytes"]) for row in rows.iter_rows(named=True)}
+        return {
+            row["sha256"]: Stored(distinct(row), row["offset"], row["bytes"], row["crc32"])
+            for row in rows.iter_rows(named=True)
+        }
 
     def bytes_of(self, sha256: str) -> bytes:
         """A picture's stored bytes; may be called from several threads."""
         stored = self.stored[sha256]
-        return os.pread(self._tar.fileno(), stored.length, stored.offset)
+        data = os.pread(self._tar.fileno(), stored.length, stored.offset)
+        if zlib.crc32(data) != stored.crc32:
+            raise DamagedShard(f"{self._tar.name}: picture {sha256} is not what the parquet file beside it says")
+        return data
 
     @property
     def segments(self) -> pl.DataFrame:
@@ -97,6 +109,11 @@ def open_shard(store: Store, shard: str) -> Iterator[RawShard]:
         table = stack.enter_context(store.local(f"{RAW}/{shard}.parquet"))
         tar = stack.enter_context(store.local(f"{RAW}/{shard}.tar"))
         yield RawShard(read(table), stack.enter_context(tar.open("rb")))
+
+
+def distinct(row: dict[str, Any]) -> Image:
+    """A picture by itself: it stands in many places, so it has neither a URL nor an alt text."""
+    return replace(_image(row), url="", alt="")
 
 
 def _image(row: dict[str, Any]) -> Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -17,6 +18,25 @@ from fsspec.implementations.local import LocalFileSystem
 
 PART = ".part-"
 """Prefix of files that are being written. Whatever bears it after a kill is rubbish."""
+
+
+def part_name() -> str:
+    """A name for a file that this process is writing."""
+    return f"{PART}{platform.node()}-{os.getpid()}-{uuid.uuid4().hex}"
+
+
+def is_alive(name: str) -> bool:
+    """Whether the process that a part is named after may still be writing it; of other machines one cannot know."""
+    host, _, process = name.removeprefix(PART).rpartition("-")[0].rpartition("-")
+    if host != platform.node():
+        return bool(host)
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 class Store:
@@ -71,9 +91,9 @@ class Store:
         if self.is_local:
             folder = Path(target).parent
             folder.mkdir(parents=True, exist_ok=True)
-            part = folder / f"{PART}{uuid.uuid4().hex}"
+            part = folder / part_name()
         else:
-            part = Path(tempfile.gettempdir()) / f"{PART}{uuid.uuid4().hex}"
+            part = Path(tempfile.gettempdir()) / part_name()
         try:
             yield part
             if self.is_local:
@@ -98,11 +118,12 @@ class Store:
             filesystem.get_file(f"{root}/{name}", str(copy))
             yield copy
 
-    def sweep(self, folder: str) -> None:
-        """Removes what a killed run left half-written in a local folder."""
+    def sweep(self) -> None:
+        """Removes what killed runs left half-written in a local folder; what a living one writes stays."""
         if self.is_local:
-            for part in Path(self._place[1], folder).glob(f"{PART}*"):
-                part.unlink(missing_ok=True)
+            for part in Path(self._place[1]).rglob(f"{PART}*"):
+                if not is_alive(part.name):
+                    part.unlink(missing_ok=True)
 
     def put_text(self, name: str, text: str) -> None:
         """Writes a small text file, whole or not at all."""

@@ -38,6 +38,7 @@ RAW = pa.schema(
         pa.field("frames", pa.int16()),
         pa.field("bytes", pa.int64()),  # of the stored file
         pa.field("offset", pa.int64()),  # of those bytes in raw/NNNNN.tar
+        pa.field("crc32", pa.int64()),  # of those bytes
         pa.field("corpus", pa.string()),  # of a document or reject row, with file and row
         pa.field("file", pa.string()),
         pa.field("row", pa.int64()),

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from curate import table
-from curate.batch import BUDGET, Batcher, Viewer, checked, show_pictures, stack, weight
+from curate.batch import BUDGET, Batcher, Viewer, checked, full, show_pictures, weight
 from curate.document import DOCUMENT, Document, Image, Row, Text
 from curate.plugin import Encoded
 from curate.report import StopRun
@@ -47,7 +47,7 @@ class Task:
         if view not in {"image", "pair"} and not (view == "document" and encode):
             return None
         self.wanted = frozenset(row["sha256"] for row in self._images())
-        one_call = (lambda items: stack(encode(items))) if encode else call
+        one_call = full(encode, spec.batch) if encode else call
         pictures = self._pictures = Batcher(self.scorer.name, one_call, spec.batch)
         if view == "pair":
             captions = self._captions(raw)
@@ -114,11 +114,11 @@ class Task:
         texts = self.targets.select("document", "position", "text", "source")
         for document, position, text, source in texts.iter_rows():
             if (document, position) in self.open_keys:
-                batcher.add(text, Text(text, source))
+                batcher.add((text, source), Text(text, source))
         batcher.flush()
-        for document, position, text, _ in texts.iter_rows():
+        for document, position, *text in texts.iter_rows():
             if (document, position) in self.open_keys:
-                self.rows[document, position] = batcher.results[text]
+                self.rows[document, position] = batcher.results[tuple(text)]
 
     def _finish_documents(self, raw: RawShard, call: Callable[[list[Any]], Any]) -> None:
         vectors = self._pictures.results if self._pictures else None
@@ -183,7 +183,8 @@ class Task:
 
     def _encode(self, documents: Sequence[Document], call: Any, vectors: Mapping[Any, Any]) -> list[Encoded]:
         """Adds vectors; texts of documents in which nothing else could be measured are not encoded."""
-        texts = Batcher(self.scorer.name, lambda items: stack(call.encode_text(items)), self.scorer.spec.batch)
+        size = self.scorer.spec.batch
+        texts = Batcher(self.scorer.name, full(call.encode_text, size), size)
         images_of = {}
         for document in documents:
             images_of[document.id] = {

@@ -7,8 +7,6 @@ LAION's 0.28 and 0.3 are for ``ViT-B-32-quickgelu`` / ``openai``, MMC4's 0.15 fo
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
 import warnings
 from pathlib import Path
@@ -26,7 +24,13 @@ DEMO = Path(__file__).resolve().parent / "demo_models" / "clip"
 Vectors = npt.NDArray[np.float32]
 
 
-@scores("document", image={"sim": float, "best": int, "sims": list[float], "embedding": Vector}, pixels=448, batch=64)
+@scores(
+    "document",
+    image={"sim": float, "best": int, "sims": list[float], "embedding": Vector},
+    pixels="full",
+    batch=64,
+    requires=("open_clip_torch",),
+)
 class Clip:
     """Similarities (cosine, -1 to 1) of images and texts.
 
@@ -37,17 +41,19 @@ class Clip:
         model: an open_clip name such as ``ViT-B-32-quickgelu``; a local folder with ``open_clip_config.json``,
             weights and tokenizer; or ``demo``, the demo model that comes with curate.
         weights: the tag of the pretrained weights, such as ``openai`` or ``laion2b_s34b_b79k``; none for a folder.
+        precision: ``bf16`` or ``fp32``; ``auto`` is bf16 on a GPU. Name one where some workers have no GPU.
     """
 
-    def __init__(self, model: str = "demo", weights: str = "") -> None:
+    def __init__(self, model: str = "demo", weights: str = "", precision: str = "auto") -> None:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads must not take cores from the decoders
         import open_clip
         import torch
 
         self.torch = torch
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.dtype = torch.bfloat16 if self.device == "cuda" else torch.float32
-        precision = "bf16" if self.device == "cuda" else "fp32"
+        if precision == "auto":
+            precision = "bf16" if self.device == "cuda" else "fp32"
+        self.dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
         name = located(model)
         if weights or not name.startswith("local-dir:"):
             pretrained(model, weights)
@@ -60,7 +66,7 @@ class Clip:
         self.tokenize = open_clip.get_tokenizer(name)
 
     @staticmethod
-    def weights(model: str = "demo", weights: str = "") -> list[Path]:
+    def weights(model: str = "demo", weights: str = "", precision: str = "auto") -> list[Path]:  # noqa: ARG004
         """The files that the scores depend on."""
         name = located(model)
         if name.startswith("local-dir:"):
@@ -68,11 +74,6 @@ class Clip:
         import open_clip
 
         return [Path(open_clip.download_pretrained(pretrained(model, weights)))]
-
-    @staticmethod
-    def pixels(model: str = "demo", weights: str = "") -> int:  # noqa: ARG004 - the parameters of the class
-        """The short side that a reduced decode must keep: twice what the model reads (docs/benchmarks.md)."""
-        return 2 * image_side(model)
 
     def prepare(self, image: Image) -> Any:
         """The model's own preprocessing, in the decoding threads: (3, side, side)."""
@@ -119,23 +120,6 @@ def located(model: str) -> str:
     return model
 
 
-def image_side(model: str) -> int:
-    """The side in pixels that a model reads, from its config; imports nothing heavy."""
-    name = located(model)
-    if name.startswith("local-dir:"):
-        config = json.loads((Path(name.removeprefix("local-dir:")) / "open_clip_config.json").read_text())["model_cfg"]
-    else:
-        package = importlib.util.find_spec("open_clip")
-        if package is None or package.origin is None:
-            raise ImportError("clip needs open_clip: install curate-interleaved[models]")
-        file = Path(package.origin).parent / "model_configs" / f"{name}.json"
-        if not file.is_file():
-            raise ValueError(f"clip: open_clip has no model {model!r}")
-        config = json.loads(file.read_text())
-    side = config["vision_cfg"].get("image_size", 224)
-    return max(side) if isinstance(side, list) else int(side)
-
-
 def pretrained(model: str, weights: str) -> dict[str, Any]:
     """What open_clip knows of these weights, without fetching them.
 
@@ -144,6 +128,8 @@ def pretrained(model: str, weights: str) -> dict[str, Any]:
     import open_clip
 
     trained: dict[str, Any] = open_clip.get_pretrained_cfg(model, weights)
+    if not open_clip.get_model_config(model):
+        raise ValueError(f"clip: open_clip has no model {model!r}")
     if not trained:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
         fault = f"has no weights {weights!r}" if weights else "needs weights"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,8 @@ def raw_shard(store: Store, pages: list, pictures: dict[str, bytes], columns=Non
             fetched[url] = got(url, pictures.get(url))
             if (sha256 := fetched[url].sha256) and sha256 not in offsets:
                 data = pictures[url]
-                offsets[sha256] = add_member(tar, f"{sha256}.{fetched[url].format}", data), len(data)
+                offset = add_member(tar, f"{sha256}.{fetched[url].format}", data)
+                offsets[sha256] = offset, len(data), zlib.crc32(data)
     if columns:
         own = [
             {"document": each.id, "position": position, **row}

@@ -8,7 +8,7 @@ from shards import measure, page, raw_shard, scored, scorers_of
 
 from curate import Image, Text
 from curate.demo import world
-from curate.filters.clip import Clip, image_side, located, pretrained, relate
+from curate.filters.clip import Clip, located, pretrained, relate
 from curate.filters.image_quality import image_quality
 from curate.filters.image_size import image_size
 from curate.filters.phash import phash
@@ -236,14 +236,6 @@ def test_quickgelu_weights_need_a_quickgelu_model(tmp_path):
 def test_unknown_models_and_weights_are_refused_before_anything_runs(tmp_path, model, weights, said):
     with pytest.raises(RecipeError, match=said):
         scorers_of(tmp_path, {"clip": {"use": "clip", "model": model, "weights": weights}})
-
-
-@pytest.mark.parametrize(
-    ("model", "side"), [("demo", 64), ("ViT-L-14-quickgelu", 224), ("ViT-L-14-336-quickgelu", 336)]
-)
-def test_a_model_says_how_large_it_looks(model, side):
-    assert image_side(model) == side
-    assert Clip.pixels(model) == 2 * side
 
 
 def test_a_local_folder_is_a_model():

@@ -295,14 +295,6 @@ def test_images_stand_at_the_corpus_own_match(tmp_path):
     assert content["texts"] == ["x", None, "y"]
 
 
-def test_leftover_images_are_counted(tmp_path):
-    pages = [page(IMAGES[0], IMAGES[1], "x")]
-    place = {"by": "a.sims", "leftover": "drop"}
-    out = packed(tmp_path, pages, score={"a": {"use": "test_pack:alike"}}, place=place)
-    assert json.loads((out / "meta/000000.json").read_text())["leftover"] == 1
-    assert only(out)[1]["texts"] == [None, "x"]
-
-
 def test_the_output_has_a_folder_for_all_that_decides_its_bytes():
     names = [
         output_name(pack, place, verdicts, folders, "laion")

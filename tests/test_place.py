@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from curate.place import UNPLACED, Spot, arrange, assign
+from curate.place import Spot, arrange, assign, match
 from curate.recipe import Place
 
 README = [[0.24363446, 0.31758785, 0.27694184], [0.22331068, 0.32349196, 0.26118797]]
@@ -15,7 +15,8 @@ SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 6))
 
 
 def total(sims, places):
-    return sum(sims[image][text] for image, text in enumerate(places) if text != UNPLACED)
+    pairs = places.items() if isinstance(places, dict) else enumerate(places)
+    return sum(sims[image][text] for image, text in pairs)
 
 
 def test_the_matrix_of_mmc4s_readme():
@@ -27,20 +28,20 @@ def test_mmc4s_own_unit_test():
     assert assign([[1, 1], [1.5, 1], [3, 2.6]]) == [0, 0, 1]
 
 
-def test_leftover_images_may_be_dropped():
-    assert assign([[1, 1], [1.5, 1], [3, 2.6]], leftover="drop") == [UNPLACED, 0, 1]
+def test_the_matching_leaves_images_over():
+    assert match([[1, 1], [1.5, 1], [3, 2.6]]) == {1: 0, 2: 1}
 
 
 def test_a_text_takes_as_many_as_it_may():
     sims = [[0.9, 0.1], [0.8, 0.1], [0.7, 0.1]]
-    assert assign(sims, leftover="drop").count(0) == 1
-    assert assign(sims, per_text=2, leftover="drop") == [0, 0, 1]
+    assert list(match(sims).values()).count(0) == 1
+    assert match(sims, per_text=2) == {0: 0, 1: 0, 2: 1}
     assert assign(sims, per_text=3) == [0, 0, 0]
 
 
-@pytest.mark.parametrize(("shape", "places"), [((0, 3), []), ((2, 0), [UNPLACED, UNPLACED]), ((0, 0), [])])
-def test_nothing_to_assign(shape, places):
-    assert assign(np.empty(shape)) == places
+@pytest.mark.parametrize("shape", [(0, 3), (0, 0)])
+def test_nothing_to_assign(shape):
+    assert assign(np.empty(shape)) == []
 
 
 def best(sims):
@@ -56,20 +57,22 @@ def best(sims):
 @settings(max_examples=100, deadline=None)
 @given(SHAPES.flatmap(lambda shape: arrays(np.float32, shape, elements=st.floats(-1, 1, width=32))))
 def test_no_other_assignment_is_better(sims):
-    places = assign(sims, leftover="drop")
-    used = [place for place in places if place != UNPLACED]
+    places = match(sims)
+    used = list(places.values())
     assert len(used) == len(set(used)) == min(sims.shape)
     assert total(sims, places) >= best(sims) - 1e-4
     everywhere = assign(sims)
-    assert all(text in (place, int(row.argmax())) for text, place, row in zip(everywhere, places, sims, strict=True))
+    assert all(
+        text == places.get(at, int(row.argmax())) for at, (text, row) in enumerate(zip(everywhere, sims, strict=True))
+    )
 
 
 @settings(max_examples=50, deadline=None)
 @given(SHAPES.flatmap(lambda shape: arrays(np.float32, shape, elements=st.floats(-1, 1, width=32))), st.integers(1, 3))
 def test_no_text_takes_more_than_it_may(sims, per_text):
-    places = assign(sims, per_text, "drop")
+    places = list(match(sims, per_text).values())
     assert max(places.count(text) for text in range(sims.shape[1])) <= per_text
-    assert len(sims) - places.count(UNPLACED) == min(len(sims), per_text * sims.shape[1])
+    assert len(places) == min(len(sims), per_text * sims.shape[1])
 
 
 # --- arrange
@@ -120,9 +123,8 @@ def test_an_image_without_similarities_stays_where_it_stood(nothing):
     assert order(SIMS, [0, 4], [1, 3], i0={"sims": [0.1, 0.9]}, i4=nothing) == [1, 0, 3, 4]
 
 
-def test_leftover_images_may_go():
+def test_leftover_images_go_to_their_best_text():
     scores = {"i0": {"sims": [0.5]}, "i1": {"sims": [0.6]}}
-    assert order(Place(by="clip.sims", leftover="drop"), [0, 1], [2], **scores) == [1, 2]
     assert order(SIMS, [0, 1], [2], **scores) == [0, 1, 2]
 
 

@@ -1,9 +1,11 @@
+import os
 import pickle
+import subprocess
 import uuid
 
 import pytest
 
-from curate.store import Store
+from curate.store import Store, part_name
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -68,9 +70,14 @@ def test_what_a_kill_left_is_no_name_and_is_swept(tmp_path):
     store = Store(tmp_path)
     store.put_text("a/done", "1")
     (tmp_path / "a" / ".part-123").write_text("half")
+    living = tmp_path / "a" / part_name()
+    living.write_text("half")
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    (tmp_path / "a" / living.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-")).write_text("half")
     assert store.names("a") == {"done"}
-    store.sweep("a")
-    assert [path.name for path in (tmp_path / "a").iterdir()] == ["done"]
+    store.sweep()
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"done", living.name}
 
 
 def test_a_store_pickles_to_its_url(store):
