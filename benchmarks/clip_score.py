@@ -112,7 +112,7 @@ class Sides:
 
     def prepare(self, data: bytes) -> Any:
         """What the decoding threads do to a picture."""
-        return self.clip.prepare(Image("", pixels=decode(data, self.scorer.spec.pixels)))
+        return self.clip.prepare(Image("", pixels=decode(data)))
 
     def bare(self, _: int = 0) -> float:
         """Pairs/s of the model alone."""

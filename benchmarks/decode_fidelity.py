@@ -31,7 +31,7 @@ import numpy as np
 
 from curate.demo import world
 from curate.document import Image, Text
-from curate.filters.clip import Clip, image_side
+from curate.filters.clip import Clip
 from curate.image import DecodeError, decode, encode, sniff
 
 REAL = "/usr/share/gimp/2.0/help/en"
@@ -107,7 +107,9 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", default=[REAL], metavar="FOLDER")
     parser.add_argument("--model", default="demo")
     given = parser.parse_args()
-    clip, side = Clip(given.model), image_side(given.model)
+    clip = Clip(given.model)
+    side = clip.model.visual.image_size
+    side = side if isinstance(side, int) else max(side)
     rng = np.random.default_rng(3)
     captions = [world.caption(world.random_scene(rng), rng) for _ in range(32)] + [
         common.sentence(seed) for seed in range(32)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SmallWeb
-from test_run import curate, plugin, sums
+from test_run import CURATE, curate, plugin, sums
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 BIN = Path(sys.executable).parent
@@ -38,6 +38,19 @@ def test_ray_gives_the_bytes_of_this_process(workers: int, in_process: Path, tmp
     assert sums(tmp_path / "run") == sums(in_process)
     for mine in (tmp_path / "run").rglob("*.parquet"):
         assert mine.read_bytes() == (in_process / mine.relative_to(tmp_path / "run")).read_bytes(), mine
+
+
+def test_a_driver_killed_on_ray_and_restarted_gives_the_same_bytes(in_process: Path, tmp_path: Path) -> None:
+    recipe, run = in_process.parent / "clip.yaml", tmp_path / "run"
+    command = [*CURATE, "run", str(recipe), "--out", str(run), "--ray", "local", "--workers", "2"]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(run.glob("scores/*/00001.parquet")) and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert sums(run) == sums(in_process)
 
 
 def test_a_worker_that_dies_once_costs_nothing(small_web: SmallWeb, tmp_path: Path) -> None:
