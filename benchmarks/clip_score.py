@@ -106,7 +106,8 @@ class Sides:
             for offset, size in table.filter(kind="image").select("offset", "bytes").iter_rows():
                 tar.seek(offset)
                 self.data.append(tar.read(size))
-        self.tensors = [self.prepare(each) for each in self.data]
+        self.prepared = [self.prepare(each) for each in self.data]
+        self.tensors = self.clip.normalised(self.prepared).cpu()
         self.cores: dict[str, list[float]] = {"bare": [], "curate": []}
         self.tokens = self.clip.tokenize(self.texts)
 
@@ -121,7 +122,7 @@ class Sides:
         def work() -> None:
             with torch.inference_mode():
                 for at in range(0, len(self.tensors), size):
-                    batch = torch.stack(self.tensors[at : at + size]).to(clip.device, clip.dtype)
+                    batch = self.tensors[at : at + size].to(clip.device, clip.dtype)
                     clip.model.encode_image(batch, normalize=True).float().cpu()
                     clip.model.encode_text(self.tokens[at : at + size].to(clip.device), normalize=True).float().cpu()
 
@@ -137,7 +138,7 @@ class Sides:
     def pictures_alone(self) -> float:
         """Pictures/s of the image tower alone."""
         size = self.scorer.spec.batch
-        parts = [self.tensors[at : at + size] for at in range(0, len(self.tensors), size)]
+        parts = [self.prepared[at : at + size] for at in range(0, len(self.prepared), size)]
         return len(self.tensors) / common.seconds(lambda: [self.clip.encode_image(part) for part in parts])
 
     def ours(self, _: int = 0) -> float:

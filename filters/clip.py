@@ -59,10 +59,11 @@ class Clip:
             pretrained(model, weights)
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*QuickGELU.*")
-            self.model, self.preprocess = open_clip.create_model_from_pretrained(
+            self.model, preprocess = open_clip.create_model_from_pretrained(
                 name, weights or None, precision=precision, device=self.device
             )
         self.model.eval()
+        self.shape_picture, self.normalise = split(preprocess)
         self.tokenize = open_clip.get_tokenizer(name)
 
     @staticmethod
@@ -76,16 +77,21 @@ class Clip:
         return [Path(open_clip.download_pretrained(pretrained(model, weights)))]
 
     def prepare(self, image: Image) -> Any:
-        """The model's own preprocessing, in the decoding threads: (3, side, side)."""
+        """The model's own resizing and cropping, in the decoding threads: (side, side, 3), 0-255."""
         assert image.pixels is not None
-        return self.preprocess(to_pil(image.pixels))
+        return np.asarray(self.shape_picture(to_pil(image.pixels)))
 
     def encode_image(self, batch: list[Any]) -> Vectors:
         """(n, d), normalised."""
         with self.torch.inference_mode():
-            pictures = self.torch.stack(batch).to(self.device, self.dtype, non_blocking=True)
-            vectors: Vectors = self.model.encode_image(pictures, normalize=True).float().cpu().numpy()
+            ready = self.normalised(batch).to(self.dtype)
+            vectors: Vectors = self.model.encode_image(ready, normalize=True).float().cpu().numpy()
         return vectors
+
+    def normalised(self, batch: list[Any]) -> Any:
+        """Prepared pictures as the model reads them: a float32 tensor (n, 3, side, side) on its device."""
+        pictures = self.torch.from_numpy(np.stack(batch)).to(self.device).permute(0, 3, 1, 2)
+        return self.normalise(pictures.float() / 255).contiguous()
 
     def encode_text(self, texts: list[Text]) -> Vectors:
         """(n, d), normalised; a text is cut at the model's context length."""
@@ -97,6 +103,18 @@ class Clip:
     def __call__(self, documents: list[Encoded]) -> list[dict[int, dict[str, Any]]]:
         """The rows of each document's images."""
         return [relate(document) for document in documents]
+
+
+def split(preprocess: Any) -> tuple[Any, Any]:
+    """A model's preprocessing in two: what makes a small picture of a picture, and what follows ToTensor.
+
+    The first half runs for each picture in the decoding threads and leaves bytes; the second, for a whole batch.
+    """
+    from torchvision.transforms import Compose, ToTensor
+
+    steps = list(preprocess.transforms)
+    at = next(at for at, step in enumerate(steps) if isinstance(step, ToTensor))
+    return Compose(steps[:at]), Compose(steps[at + 1 :])
 
 
 def relate(document: Encoded) -> dict[int, dict[str, Any]]:

@@ -53,6 +53,13 @@ def test_a_driver_killed_on_ray_and_restarted_gives_the_same_bytes(in_process: P
     assert sums(run) == sums(in_process)
 
 
+def test_a_recipe_for_a_cluster_also_runs_on_a_small_machine(small_web: SmallWeb, tmp_path: Path) -> None:
+    greedy = "resources: {words: {gpus: 8, cpus: 500, memory: 900GB}}\n"
+    recipe = small_web.recipe(tmp_path / "r.yaml", extra=greedy)
+    done = curate("run", recipe, "--limit", "5", "--out", tmp_path / "run", "--ray", "local")
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_worker_that_dies_once_costs_nothing(small_web: SmallWeb, tmp_path: Path) -> None:
     flag = tmp_path / "died"
     plugin(

@@ -226,3 +226,16 @@ def test_a_rule_that_cannot_be_applied_is_refused(tmp_path, rule, said):
 )
 def test_a_place_or_format_that_is_not_there_is_refused(tmp_path, sections, said):
     assert refused(tmp_path, **({"keep": []} | sections)).startswith(said)
+
+
+def test_on_is_a_key_like_any_other(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("source: {reader: mmc4, path: a}\nscore: {a: {use: b, on: c.d}}\n")
+    assert load(path).score["a"].on == "c.d"
+
+
+def test_a_key_that_stands_twice_is_an_error(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("source: {reader: mmc4, path: a}\nscore: {}\nscore: {a: {use: b}}\n")
+    with pytest.raises(RecipeError, match="'score' stands here twice"):
+        load(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -186,3 +187,66 @@ def test_a_recipe_error_names_file_key_and_nearest(small_web: SmallWeb, tmp_path
     assert "keep.3.image" in done.stderr
     assert "did you mean 'size.min_side'" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_raw_shard_that_was_changed_is_noticed(undisturbed: Path, tmp_path: Path) -> None:
+    shutil.copytree(undisturbed, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/out")
+    tar = tmp_path / "run/raw/00001.tar"
+    content = bytearray(tar.read_bytes())
+    (offset,) = pl.read_parquet(tar.with_suffix(".parquet")).filter(pl.col("width") > 90)["offset"].head(1)
+    content[offset + 99] ^= 1
+    tar.write_bytes(content)
+    done = curate("pack", undisturbed.parent / "small.yaml", "--out", tmp_path / "run")
+    assert done.returncode == 3
+    assert "00001.tar: picture" in done.stderr
+    assert not list((tmp_path / "run").glob("out/*/index.json"))
+
+
+def test_a_source_of_which_no_row_is_a_document_ends_the_run(small_web: SmallWeb, tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"texts": []}\n[1]\n')
+    recipe = small_web.recipe(tmp_path / "r.yaml")
+    recipe.write_text(recipe.read_text().replace(f"{small_web.folder}/mmc4.jsonl", f"{tmp_path}/bad.jsonl"))
+    done = curate("run", recipe, "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert "none of 2 rows is a document: bad.jsonl, row 0" in done.stderr
+
+
+def test_a_run_in_which_nothing_succeeds_ends(small_web: SmallWeb, tmp_path: Path) -> None:
+    plugin(tmp_path, "full", "    raise RuntimeError('no memory left')")
+    done = curate("run", small_web.recipe(tmp_path / "r.yaml", score="  f: {use: full}\n"), "--out", tmp_path / "run")
+    assert done.returncode == 1
+    assert "the first 5 jobs all failed 3 times" in done.stderr
+    assert "no memory left" in done.stderr
+
+
+def test_a_plugin_that_does_not_parse_is_named_with_its_line(small_web: SmallWeb, tmp_path: Path) -> None:
+    (tmp_path / "torn.py").write_text("from curate import scores\n\ndef torn(:\n")
+    done = curate("run", small_web.recipe(tmp_path / "r.yaml", score="  t: {use: torn}\n"), "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "torn.py, line 3: SyntaxError" in done.stderr
+
+
+def test_a_hash_that_the_corpus_does_not_give_cannot_be_verified(small_web: SmallWeb, tmp_path: Path) -> None:
+    done = curate("run", small_web.recipe(tmp_path / "r.yaml"), "--out", tmp_path / "run", "--set", "fetch.verify=md5")
+    assert done.returncode == 2
+    assert "the corpus 'mmc4' has no column 'md5'" in done.stderr
+
+
+def test_scores_that_are_missing_are_listed(undisturbed: Path, tmp_path: Path) -> None:
+    shutil.copytree(undisturbed, tmp_path / "run")
+    next((tmp_path / "run").glob("scores/words-*/00002.parquet")).unlink()
+    done = curate("select", undisturbed.parent / "small.yaml", "--out", tmp_path / "run")
+    assert done.returncode == 3
+    assert "score 00002: not scored yet" in done.stderr
+
+
+def test_why_and_hist_and_show_speak_of_the_run(undisturbed: Path) -> None:
+    shown = curate("show", undisturbed)
+    assert "A document that was kept" in shown.stdout
+    assert "url.hits max 0" in shown.stdout
+    document = pl.read_parquet(undisturbed / "raw/00000.parquet")["document"][0]
+    assert "url.hits max 0" in curate("why", document[:12], "--run", undisturbed).stdout
+    assert "kept at this min" in curate("hist", "size.min_side", "--run", undisturbed).stdout
+    assert curate("hist", "size.min_sied", "--run", undisturbed).returncode == 2
+    assert curate("why", "0000nothing", "--run", undisturbed).returncode == 2
