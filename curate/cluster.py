@@ -22,9 +22,9 @@ from ray import cloudpickle
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from curate.executor import ATTEMPTS, Failure, Worker, give_up, name_of, spell
+from curate.identity import code_files
 from curate.recipe import RecipeError, Resource
 from curate.report import Report, StopRun
-from curate.scorer import code_files
 
 log = logging.getLogger(__name__)
 PATIENCE = 30

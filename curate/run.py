@@ -23,12 +23,13 @@ from curate.card import card
 from curate.executor import Executor, Failure, Worker
 from curate.fetch import FetchWorker
 from curate.formats import Slice
+from curate.identity import code_hash
 from curate.plugin import KINDS
 from curate.recipe import RecipeError, Resource
 from curate.report import Report, StopRun
 from curate.resolved import Resolved
 from curate.score import ScoreWorker
-from curate.scorer import Scorer, code_hash
+from curate.scorer import Scorer
 from curate.select import Bound, SelectWorker, funnel, top_threshold, verdict_hash
 from curate.shard import RAW
 from curate.source import plan as plan_source

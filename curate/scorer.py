@@ -7,19 +7,17 @@ thresholds, workers or recipe lines leave them valid, and another model never fi
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
 import importlib.util
 import inspect
-import json
 import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from importlib.metadata import entry_points, version
+from functools import cached_property
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +25,7 @@ from typing import Any
 import curate.filters
 from curate.compare import fault
 from curate.document import Reader
+from curate.identity import ask, identity, short_hash
 from curate.plugin import KINDS, Columns, Kind, Spec, build, parameters, spec_of
 from curate.recipe import Gate, Recipe, RecipeError, Score, nearest
 from curate.table import RAW_COLUMNS
@@ -139,7 +138,7 @@ def _resolve_one(
         spec = replace(spec, pixels="full")
     batch = recipe.resources[name].batch if name in recipe.resources else None
     scorer = Scorer(name, plugin, given, replace(spec, batch=batch or spec.batch), view, columns, "", entry.after)
-    return replace(scorer, gate_kind=gate_kind, gate=gate, identity=_identity(scorer, upstream, where))
+    return replace(scorer, gate_kind=gate_kind, gate=gate, identity=identity(scorer, upstream, where))
 
 
 def catalogue(scorers: Mapping[str, Scorer] | list[Scorer], corpus: Reader) -> Catalogue:
@@ -229,74 +228,3 @@ def only_scorer(module: ModuleType) -> Any:
     if len(own) != 1:
         raise RecipeError(f"{module.__file__} defines {len(own)} scorers; name one as module:attribute")
     return own[0]
-
-
-def ask(plugin: Any, method: str, given: Mapping[str, Any], where: str, default: Any) -> Any:
-    """What a scorer's own ``pixels`` or ``weights`` says of its parameters; RecipeError where it refuses them."""
-    try:
-        return getattr(plugin, method)(**given) if hasattr(plugin, method) else default
-    except (ValueError, LookupError, OSError, ImportError) as error:
-        raise RecipeError(f"{where}: {error}") from error
-
-
-def _identity(scorer: Scorer, upstream: Scorer | None, where: str) -> str:
-    """8 hex digits of a hash of everything that could change the scores."""
-    files = [Path(file) for file in ask(scorer.plugin, "weights", scorer.given, where, [])]
-    code = sys.modules[scorer.plugin.__module__]
-    looks = bool(scorer.spec.pixels or scorer.spec.data)
-    parts = {
-        "plugin": f"{code.__name__.partition('_plugin_')[0]}:{scorer.plugin.__qualname__}",
-        "parameters": {key: repr(value) for key, value in scorer.given.items()},
-        "weights": {file.name: file_sha256(file) for file in sorted(files)},
-        "code": sorted(code_hash(file) for file in code_files(Path(str(code.__file__)))),
-        "pixels": scorer.spec.pixels,
-        "decoder": looks and code_hash(Path(__file__).with_name("image.py")),
-        "packages": {package: version(package) for package in scorer.spec.requires},
-        "view": scorer.view,
-        "columns": {
-            kind: {name: str(type_) for name, type_ in group.items()} for kind, group in scorer.columns.items()
-        },
-        "upstream": upstream and [upstream.identity, upstream.gate],
-    }
-    return short_hash(parts)
-
-
-def short_hash(parts: Any) -> str:
-    """8 hex digits of a hash of plain data."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def code_files(plugin: Path) -> set[Path]:
-    """A plugin's file, and the files in its folder that it imports, and so on."""
-    found: set[Path] = set()
-    waiting = [plugin]
-    while waiting:
-        current = waiting.pop()
-        found.add(current)
-        near = {plugin.with_name(f"{name}.py") for name in syntax(current.read_bytes())[1]}
-        waiting += [file for file in near - found if file.is_file()]
-    return found
-
-
-def code_hash(path: Path) -> str:
-    """A hash of what a Python file says, blind to comments and layout."""
-    return syntax(path.read_bytes())[0]
-
-
-@lru_cache(256)
-def syntax(source: bytes) -> tuple[str, frozenset[str]]:
-    """The hash of a Python file's syntax tree, and the last parts of the names that it imports."""
-    tree = ast.parse(source)
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            names |= {alias.name for alias in node.names}
-        if isinstance(node, ast.ImportFrom):
-            names.add(node.module or "")
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), frozenset(name.rpartition(".")[2] for name in names)
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
