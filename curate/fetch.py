@@ -6,6 +6,8 @@ its own row. The parquet file comes last: where it is, the shard is done.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 import time
 import zlib
@@ -60,7 +62,7 @@ class FetchWorker:
             with self.store.writing(f"{SOURCE}/{part.shard}.parquet") as path:
                 table.write(path, table.table(own, table.score_schema(columns)))
         with self.store.writing(f"{RAW}/{part.shard}.parquet") as path:
-            table.write(path, table.table(rows, table.RAW))
+            table.write(path, table.table(rows, table.RAW), content=content_of(rows))
         return count(part.shard, entries, fetched, rows, time.monotonic() - began)
 
     @contextmanager
@@ -169,6 +171,15 @@ def raw_rows(
                 yield {**key, "kind": "text", "text": segment.text, "source": segment.source}
             else:
                 yield {**key, "kind": "image", **image_row(segment, fetched[segment.url], offsets)}
+
+
+def content_of(rows: list[dict[str, Any]]) -> str:
+    """A hash of what a raw shard holds, by which scores know the shard that they were measured on."""
+    names = ("document", "position", "text", "url", "alt", "status", "crc32")
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps([row.get(name) for name in names]).encode())
+    return digest.hexdigest()[:16]
 
 
 def image_row(image: Image, one: Fetched, offsets: Mapping[str, Place]) -> dict[str, Any]:

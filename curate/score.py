@@ -57,7 +57,7 @@ class ScoreWorker:
         if scorer.after:
             open_keys = gated(scorer, open_keys, self._column(scorer.after.score, raw, shard))
         keys = set(open_keys.iter_rows())
-        before = self._behind_other_gates(scorer, shard, keys)
+        before = self._behind_other_gates(scorer, shard, keys, raw.content)
         if before is not None:
             keys -= keys_of(before)
             open_keys = open_keys.filter([key in keys for key in open_keys.iter_rows()])
@@ -65,9 +65,9 @@ class ScoreWorker:
         if scorer.upstream:
             column = self._column(scorer.view, raw, shard).drop_nulls("value")
             values = open_keys.join(column, on=["document", "position"], how="inner", maintain_order="left")
-        return Task(scorer, targets, keys, before, values)
+        return Task(scorer, targets, keys, before, values, raw.content)
 
-    def _behind_other_gates(self, scorer: Scorer, shard: str, keys: set[Key]) -> pa.Table | None:
+    def _behind_other_gates(self, scorer: Scorer, shard: str, keys: set[Key], content: str) -> pa.Table | None:
         """The rows of these keys that the same scorer measured under other gates."""
         stem = f"{scorer.name}-{scorer.identity}"
         found, known = [], set[Key]()
@@ -75,7 +75,9 @@ class ScoreWorker:
             name = f"scores/{folder}/{shard}.parquet"
             if folder.startswith(stem) and self.store.exists(name):
                 with self.store.local(name) as path:
-                    rows = pq.read_table(path)
+                    if table.note(path, "raw") != content:
+                        continue
+                    rows = pq.read_table(path).replace_schema_metadata(None)
                 wanted = keys - known
                 found.append(rows.filter(pa.array([key in wanted for key in row_keys(rows)], pa.bool_())))
                 known |= keys_of(found[-1])
@@ -114,7 +116,7 @@ class ScoreWorker:
         if not task.scorer.after:
             conserve(f"targets of {task.scorer.name}", shard, task.targets.height, content.num_rows)
         with self.store.writing(f"{task.scorer.folder}/{shard}.parquet") as path:
-            table.write(path, content)
+            table.write(path, content, raw=task.content)
         report.counts["rows"] += len(task.open_keys)
         report.counts["unmeasured"] += sum(task.rows.get(key) is None for key in task.open_keys)
         report.counts["undecodable"] = max(report.counts["undecodable"], task.broken)

@@ -67,6 +67,10 @@ def verdict_hash(recipe: Recipe, bound: Sequence[Bound], shards: Sequence[str]) 
     return hashlib.sha256(json.dumps([parts, recipe.empty, list(shards)]).encode()).hexdigest()[:8]
 
 
+class StaleScores(ValueError):  # noqa: N818
+    """Scores of a raw shard that was fetched anew since."""
+
+
 @dataclass(frozen=True)
 class SelectWorker:
     """Decides shards."""
@@ -81,10 +85,10 @@ class SelectWorker:
         began = time.monotonic()
         columns = ["document", "position", "kind", "status", "bytes"]
         with self.store.local(f"{RAW}/{shard}.parquet") as path:
-            lazy = pl.scan_parquet(path, glob=False)
+            lazy, content = pl.scan_parquet(path, glob=False), table.note(path, "content")
             length = pl.col("text").str.len_bytes().fill_null(0)
             raw = lazy.select(*columns, length=length, said=pl.when(kind="reject").then(reject_class())).collect()
-        values = [self._values(each, shard) for each in self.bound]
+        values = [self._values(each, shard, content) for each in self.bound]
         verdicts = decide(raw, self.bound, values, self.empty)
         verdicts = verdicts.with_columns(reason=pl.coalesce("reason", raw["said"]))
         conserve("segments", shard, raw.height, verdicts.height)
@@ -95,13 +99,15 @@ class SelectWorker:
         report.counts.update({f"{kind}s kept": count for kind, count in kept.iter_rows()})
         return report
 
-    def _values(self, each: Bound, shard: str) -> pl.DataFrame | None:
+    def _values(self, each: Bound, shard: str, content: str) -> pl.DataFrame | None:
         """A rule's column as document, position, value; None for a rule that counts survivors."""
         if not each.folder:
             return None
         column = each.rule.column.partition(".")[2]
         with self.store.local(f"{each.folder}/{shard}.parquet") as path:
             names = [*KEY, column] + (["kind"] if each.folder == RAW else [])
+            if each.folder not in (RAW, "scores/source") and table.note(path, "raw") != content:
+                raise StaleScores(f"{path}: measured on another raw shard {shard}; delete it and run again")
             found = table.read(path, names)
         if each.folder == RAW:
             found = found.filter(pl.col("kind") == each.rule.kind).drop("kind")

@@ -21,7 +21,7 @@ import polars as pl
 from curate.document import DOCUMENT, Document, Image, Origin, Segment, Text
 from curate.status import Status
 from curate.store import Store
-from curate.table import read
+from curate.table import note, read
 
 RAW = "raw"
 
@@ -59,8 +59,9 @@ class Stored:
 class RawShard:
     """A raw shard: its documents in order, and the bytes of its pictures by sha256."""
 
-    def __init__(self, table: pl.DataFrame, tar: IO[bytes]) -> None:
+    def __init__(self, table: pl.DataFrame, tar: IO[bytes], content: str = "") -> None:
         self.table = table
+        self.content = content
         self._tar = tar
 
     @cached_property
@@ -108,7 +109,7 @@ def open_shard(store: Store, shard: str) -> Iterator[RawShard]:
     with ExitStack() as stack:
         table = stack.enter_context(store.local(f"{RAW}/{shard}.parquet"))
         tar = stack.enter_context(store.local(f"{RAW}/{shard}.tar"))
-        yield RawShard(read(table), stack.enter_context(tar.open("rb")))
+        yield RawShard(read(table), stack.enter_context(tar.open("rb")), note(table, "content"))
 
 
 def distinct(row: dict[str, Any]) -> Image:

@@ -113,9 +113,15 @@ def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     )
 
 
-def write(path: Path, content: pa.Table) -> None:
-    """Writes a table as parquet: the same bytes for the same table."""
-    pq.write_table(content, path, compression="zstd", row_group_size=100_000)
+def write(path: Path, rows: pa.Table, **notes: str) -> None:
+    """Writes a table as parquet, with notes in its footer: the same bytes for the same table."""
+    rows = rows.replace_schema_metadata(notes or None)
+    pq.write_table(rows, path, compression="zstd", row_group_size=100_000)
+
+
+def note(path: Path, name: str) -> str:
+    """A note in a table's footer; "" if there is none of that name."""
+    return str((pq.read_schema(path).metadata or {}).get(name.encode(), b"").decode())
 
 
 def read(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:

@@ -35,6 +35,7 @@ class Task:
     open_keys: set[Key]
     before: pa.Table | None
     values: pl.DataFrame | None
+    content: str = ""
     rows: dict[Key, Row | None] = field(default_factory=dict)
     wanted: frozenset[str] = frozenset()
     broken: int = 0

@@ -250,3 +250,12 @@ def test_why_and_hist_and_show_speak_of_the_run(undisturbed: Path) -> None:
     assert "kept at this min" in curate("hist", "size.min_side", "--run", undisturbed).stdout
     assert curate("hist", "size.min_sied", "--run", undisturbed).returncode == 2
     assert curate("why", "0000nothing", "--run", undisturbed).returncode == 2
+
+
+def test_scores_of_a_shard_that_was_fetched_anew_are_refused(undisturbed: Path, tmp_path: Path) -> None:
+    shutil.copytree(undisturbed, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/verdicts")
+    shutil.copy(tmp_path / "run/raw/00001.parquet", tmp_path / "run/raw/00002.parquet")
+    done = curate("select", undisturbed.parent / "small.yaml", "--out", tmp_path / "run")
+    assert done.returncode == 3
+    assert "measured on another raw shard 00002" in done.stderr
