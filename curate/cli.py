@@ -114,7 +114,7 @@ def run(
     recipe: RecipePath, out: Out = None, limit: Limit = None, ray: Ray = None, workers: Workers = None,
     changes: Changes = None, partial: Partial = False,
 ) -> None:  # fmt: skip
-    """Fetch, score, select and pack: from a manifest to tars.
+    """Fetch, score, group, select and pack: from a manifest to tars.
 
     What is done already is not done again: after a kill, or with another threshold, run the same line.
 
@@ -125,7 +125,7 @@ def run(
 
         ray job submit --working-dir . -- curate run pipelines/coyo.yaml --ray auto --out s3://bucket/coyo
     """
-    work(("fetch", "score", "select", "pack"), recipe, out, limit, ray, workers, changes, partial)
+    work(("fetch", "score", "group", "select", "pack"), recipe, out, limit, ray, workers, changes, partial)
 
 
 @app.command()
@@ -155,6 +155,33 @@ def score(
 
 
 @app.command()
+def group(
+    recipe: RecipePath, out: Out = None, limit: Limit = None, ray: Ray = None, workers: Workers = None,
+    changes: Changes = None, partial: Partial = False,
+    explain: Annotated[str | None, typer.Option(help="Show a document's groups instead (an id, or a URL).")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="With --explain: write the members' pictures here.")] = None,
+) -> None:  # fmt: skip
+    """Find duplicates among what was scored; decides nothing, so another threshold needs no new groups.
+
+    Examples:
+        curate group pipelines/mmc4.yaml --ray local
+
+        curate group pipelines/mmc4.yaml --explain 3fa9c1d2
+    """
+    if explain is None:
+        work(("group",), recipe, out, limit, ray, workers, changes, partial)
+        return
+    from curate import kin, screen
+
+    found, none = open_run(recipe, out, limit, changes, True, InProcess()), True
+    for each in kin.of(found, explain, pictures):
+        screen.show_group(console, each)
+        none = False
+    if none:
+        raise RecipeError(f"{found.store.url}: {explain!r} is no document, or has nothing in common with any other")
+
+
+@app.command()
 def select(
     recipe: RecipePath, out: Out = None, limit: Limit = None, ray: Ray = None, workers: Workers = None,
     changes: Changes = None, partial: Partial = False,
@@ -164,7 +191,7 @@ def select(
     Example:
         curate select pipelines/mmc4.yaml --set keep.3.min=0.28
     """
-    work(("select",), recipe, out, limit, ray, workers, changes, partial)
+    work(("group", "select"), recipe, out, limit, ray, workers, changes, partial)
 
 
 @app.command()
@@ -177,7 +204,7 @@ def pack(
     Example:
         curate pack pipelines/mmc4.yaml --set pack.shard_bytes=500MB
     """
-    work(("select", "pack"), recipe, out, limit, ray, workers, changes, partial)
+    work(("group", "select", "pack"), recipe, out, limit, ray, workers, changes, partial)
 
 
 Folder = Annotated[str | None, typer.Option("--run", help="The run to look at. [default: the latest below runs/]")]

@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 
 from curate import table
+from curate.columns import folders_of
 from curate.document import DOCUMENT
-from curate.plugin import Vector
+from curate.plugin import SCALARS
 from curate.run import Run
 from curate.shard import RAW
 
@@ -63,11 +64,10 @@ def why(run: Run, shard: str, document: str) -> list[Line]:
 def scores_of(run: Run, shard: str, document: str) -> dict[int, dict[str, Any]]:
     """Every scalar score of a document, by position."""
     found: dict[int, dict[str, Any]] = {}
-    folders = {"source": "scores/source"} | {scorer.name: scorer.folder for scorer in run.scorers}
-    for score, folder in folders.items():
+    for score, folder in run.folders.items():
         name = f"{folder}/{shard}.parquet"
         types = {key: kind for group in run.known[score].values() for key, kind in group.items()}
-        columns = [key for key, kind in types.items() if kind not in (list[float], Vector)]
+        columns = [key for key, kind in types.items() if kind in SCALARS]
         if not columns or not run.store.exists(name):
             continue
         with run.store.local(name) as path:
@@ -108,7 +108,7 @@ def hist(run: Run, name: str, bins: int = 20) -> Histogram:
             f"{s}.{c}" for s, ks in run.known.items() for cs in ks.values() for c, t in cs.items() if t in (int, float)
         ]
         raise LookupError(f"{name!r} is no numeric column; there are: {', '.join(numeric)}")
-    folders = {"raw": RAW, "source": "scores/source"} | {scorer.name: scorer.folder for scorer in run.scorers}
+    folders = folders_of(run.scorers, run.grouped)
     values = list(_values(run, folders[score], column, kind))
     present = [part[~np.isnan(part)] for part in values]
     measured, missing = sum(map(len, present)), sum(map(len, values)) - sum(map(len, present))

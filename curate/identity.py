@@ -21,8 +21,12 @@ from curate.recipe import RecipeError
 if TYPE_CHECKING:
     from curate.scorer import Scorer
 
-MODELS = {"open_clip_torch", "torch", "transformers"}
-"""Packages of the extra `models`."""
+EXTRAS = {
+    "models": {"open_clip_torch", "torch", "transformers"},
+    "dedup": {"faiss-cpu", "rensa"},
+    "text": {"fasttext"},
+}
+"""The extras of this package, and what they bring."""
 
 
 def ask(plugin: Any, method: str, given: Mapping[str, Any], where: str, default: Any) -> Any:
@@ -60,8 +64,9 @@ def installed(package: str, where: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        extra = "; it comes with curate-interleaved[models]" if package in MODELS else ""
-        raise RecipeError(f"{where}: needs the package {package}{extra}") from None
+        extra = next((name for name, packages in EXTRAS.items() if package in packages), None)
+        remedy = f"; it comes with curate-interleaved[{extra}]" if extra else ""
+        raise RecipeError(f"{where}: needs the package {package}{remedy}") from None
 
 
 def short_hash(parts: Any) -> str:

@@ -152,6 +152,13 @@ def to_pil(pixels: Pixels) -> Image.Image:
     return Image.fromarray(pixels)
 
 
+def luminance(pixels: Pixels) -> Pixels:
+    """Grey levels (height, width), 0-255: ITU-R BT.601, rounded as Pillow does, which is not quite how OpenCV does."""
+    height, width = pixels.shape[:2]
+    padded = cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA)  # as Pillow holds it, so that it need not copy
+    return np.asarray(Image.frombuffer("RGBX", (width, height), padded, "raw", "RGBX", 0, 1).convert("L"))
+
+
 class Resize(BaseModel):
     """How pictures are resized and stored: the names and the meaning of img2dataset's options."""
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 from curate import table
 from curate.document import DOCUMENT, Document, Image
 from curate.place import Spot, arrange
-from curate.plugin import Vector
+from curate.plugin import SCALARS
 from curate.recipe import Pack, Place
 from curate.report import Report, conserve
 from curate.scorer import Catalogue
@@ -123,7 +123,7 @@ class PackWorker:
             for score in self.folders
             for group in self.known[score].values()
             for name, kind in group.items()
-            if kind not in (list[float], Vector)
+            if kind in SCALARS
         }
         return pa.schema([*own.schema, *(pa.field(name, table.ARROW[kind]) for name, kind in sorted(scalars.items()))])
 
@@ -158,7 +158,7 @@ class PackWorker:
         found: dict[tuple[str, int], dict[str, Any]] = {}
         for score, folder in self.folders.items():
             types = {name: kind for group in self.known[score].values() for name, kind in group.items()}
-            columns = [name for name, kind in types.items() if kind not in (list[float], Vector)]
+            columns = [name for name, kind in types.items() if kind in SCALARS]
             if columns and self.store.exists(f"{folder}/{shard}.parquet"):
                 for document, position, *values in self._read(folder, shard, columns, kept).iter_rows():
                     named = zip(columns, values, strict=True)

@@ -52,7 +52,9 @@ class Vector:
 
 
 Columns = Mapping[str, Any]
-"""Column name -> type: bool, int, float (stored as float32), str, list[float] or Vector."""
+"""Column name -> type: bool, int, float (stored as float32), str, bytes, list[float] or Vector."""
+SCALARS = (bool, int, float, str)
+"""The types that a rule can compare, and that a sample's json shows."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Spec:
 
 
 Plugin = TypeVar("Plugin", bound=Callable[..., Any])
-TYPES = (bool, int, float, str, list[float], Vector)
+TYPES = (*SCALARS, bytes, list[float], Vector)
 
 
 def scores(
@@ -120,7 +122,9 @@ def scores(
         raise TypeError(f"a scorer declares at least one column, and each name once; got {names}")
     for name, kind in ((name, kind) for group in by_kind.values() for name, kind in group.items()):
         if kind not in TYPES:
-            raise TypeError(f"column {name!r}: type {kind!r} is none of bool, int, float, str, list[float], Vector")
+            raise TypeError(
+                f"column {name!r}: type {kind!r} is none of bool, int, float, str, bytes, list[float], Vector"
+            )
 
     def declare(plugin: Plugin) -> Plugin:
         plugin.__curate__ = Spec(view, by_kind, pixels, data, batch, requires)  # type: ignore[attr-defined]

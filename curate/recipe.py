@@ -7,22 +7,9 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
-from pydantic import (
-    BaseModel,
-    ByteSize,
-    ConfigDict,
-    Field,
-    PositiveInt,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from curate.fetched import Fetch
 from curate.plugin import Kind
@@ -134,6 +121,71 @@ class Score(BaseModel):
         return on
 
 
+Method = Literal["exact", "within", "jaccard", "cosine", "eps"]
+ORDERS = ("hard", "easy", "random")
+"""What ``keep`` says of a group by ``eps``: which member of a cluster comes first."""
+
+
+class Group(Section):
+    """One entry of ``group``: which segments are duplicates of each other. What is dropped is said by ``keep``.
+
+    At most one of ``within``, ``jaccard``, ``cosine`` and ``eps`` says how near is near; without any, equal values are.
+    """
+
+    by: tuple[str, ...] = Field(
+        min_length=1, description="a column, or several of one kind of segment, e.g. hash.phash"
+    )
+    kind: Kind | None = Field(None, description="which segments, where a column is of several; else images")
+    within: int | None = Field(None, ge=0, le=256, description="Hamming distance in bits, of hashes")
+    jaccard: float | None = Field(None, gt=0, le=1, description="estimated share of common n-grams, of MinHashes")
+    cosine: float | None = Field(None, gt=0, le=1, description="similarity of embeddings, within clusters")
+    eps: float | None = Field(None, gt=0, lt=1, description="SemDeDup: 1 - similarity, within clusters")
+    clusters: int | None = Field(None, ge=1, description="of embeddings; about one for each thousand")
+    iterations: int = Field(100, ge=1, description="of k-means")
+    seed: int = Field(1234, description="of k-means and of keep: random")
+    scope: Literal["document", "domain", "corpus"] = Field("corpus", description="where members are looked for")
+    after: Gate | None = Field(None, description="only what passes this gate is a member of any group")
+    against: tuple[str, ...] = Field((), description="other runs with the same group: what they have is dropped")
+    keep: str | None = Field(
+        None, description="first, largest or a column (its greatest value): the member that stays; hard, easy or random"
+    )
+
+    @field_validator("by", "against", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @property
+    def method(self) -> Method:
+        """How near is near."""
+        given = [name for name in ("within", "jaccard", "cosine", "eps") if getattr(self, name) is not None]
+        return given[0] if given else "exact"  # type: ignore[return-value]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        given = [name for name in ("within", "jaccard", "cosine", "eps") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)}: a group has one measure of nearness")
+        if given and len(self.by) > 1:
+            raise ValueError(f"{given[0]} compares one column; only equal values may be of several")
+        if not all(column.count(".") == 1 for column in self.by):
+            raise ValueError(f"by: {', '.join(self.by)}: a column is <score>.<column>")
+        embeddings = self.method in ("cosine", "eps")
+        if embeddings != (self.clusters is not None):
+            raise ValueError("clusters goes with cosine or eps" if self.clusters else f"{given[0]} needs clusters")
+        if embeddings and (self.scope != "corpus" or self.against):
+            raise ValueError(f"{self.method} groups the whole corpus, and nothing against other runs")
+        if self.against and self.scope != "corpus":
+            raise ValueError("against needs scope: corpus")
+        if self.keep in ORDERS and self.method != "eps":
+            raise ValueError(f"keep: {self.keep} goes with eps")
+        if self.keep not in (None, *ORDERS) and self.method == "eps":
+            raise ValueError("eps keeps hard, easy or random")
+        if self.keep not in (None, "first", "largest", *ORDERS) and str(self.keep).count(".") != 1:
+            raise ValueError(f"keep: {self.keep!r} is none of first, largest, hard, easy, random or <score>.<column>")
+        return self
+
+
 class Place(Section):
     """Where images stand in the output: as on the page, at their matched text, or assigned by similarity."""
 
@@ -179,6 +231,7 @@ class Recipe(Section):
     fetch: Fetch = Fetch()
     decode: Literal["scaled", "exact"] = Field("scaled", description="may scorers get JPEGs decoded at reduced scale?")
     score: dict[str, Score] = Field(default_factory=dict)
+    group: dict[str, Group] = Field(default_factory=dict)
     keep: tuple[Rule, ...] = ()
     empty: Literal["drop", "keep"] = Field("drop", description="documents left with no image or no text")
     place: Place = Place()
@@ -190,118 +243,19 @@ class Recipe(Section):
     def _short_place(cls, place: Any) -> Any:
         return {"by": place} if isinstance(place, str) else place
 
-    @field_validator("score")
+    @field_validator("score", "group")
     @classmethod
-    def _plain_names(cls, score: dict[str, Score]) -> dict[str, Score]:
-        for name in score:
+    def _plain_names(cls, named: dict[str, Any]) -> dict[str, Any]:
+        for name in named:
             if not name.replace("_", "").replace("-", "").isalnum() or name in {"raw", "source"}:
                 raise ValueError(f"{name!r} cannot name a score: letters, digits, - and _; not `raw` or `source`")
-        return score
+        return named
 
-
-STAGES = ("fetch", "score", "select", "pack")
-
-
-class Plain(yaml.SafeLoader):
-    """YAML in which only true and false are truth values, as in YAML 1.2: ``on:`` is a key like any other.
-
-    A key that stands twice in one place is an error.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Plain YAML would let the last of equal keys win."""
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = {key for key in keys if keys.count(key) > 1}
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"{twice.pop()!r} stands here twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-Plain.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in forms if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
-    for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def parse(text: str) -> Any:
-    """Plain data from YAML."""
-    return yaml.load(text, Plain)  # noqa: S506 - Plain is a SafeLoader
-
-
-def load(path: str | Path, changes: Mapping[str, str] | None = None) -> Recipe:
-    """Reads and validates a recipe file; ``changes`` maps dotted keys (``keep.0.min``) to YAML values.
-
-    Raises:
-        RecipeError: with file, key and the nearest valid key.
-    """
-    path = Path(path)
-    try:
-        content = parse(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(f"{path}: no such file") from None
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping with source:, score:, keep: ...")
-    for key, value in (changes or {}).items():
-        try:
-            assign(content, key, parse(value), path)
-        except yaml.YAMLError:
-            raise RecipeError(f"{path}: --set {key}={value}: the value is not YAML") from None
-    try:
-        recipe = Recipe.model_validate(content)
-    except ValidationError as error:
-        raise RecipeError("\n".join(explain(detail, path) for detail in error.errors())) from None
-    for name in recipe.resources:
-        known = [*STAGES, *recipe.score]
-        if name not in known:
-            raise RecipeError(f"{path}: resources.{name}: no such stage or score{nearest(name, known)}")
-        if recipe.resources[name].batch and name not in recipe.score:
-            raise RecipeError(f"{path}: resources.{name}.batch: only a score has batches")
-    return recipe
-
-
-def assign(content: Any, key: str, value: Any, path: Path) -> None:
-    """Sets a dotted key in plain YAML data; numbers index lists."""
-    *parents, last = key.split(".")
-    try:
-        for parent in parents:
-            content = content[int(parent)] if isinstance(content, list) else content.setdefault(parent, {})
-        if isinstance(content, list):
-            content[int(last)] = value
-        else:
-            content[last] = value
-    except (IndexError, ValueError, TypeError, AttributeError):
-        raise RecipeError(f"{path}: --set {key}: there is no such place in the recipe") from None
-
-
-def explain(detail: ErrorDetails, path: Path) -> str:
-    """One validation error as file: key: fault, and the nearest valid key."""
-    where = ".".join(str(part) for part in detail["loc"]) or "recipe"
-    if detail["type"] == "extra_forbidden":
-        return f"{path}: {where}: unknown key{nearest(str(detail['loc'][-1]), keys_at(detail['loc'][:-1]))}"
-    return f"{path}: {where}: {detail['msg'].removeprefix('Value error, ')}"
-
-
-def keys_at(place: tuple[int | str, ...]) -> list[str]:
-    """The valid keys of the section that stands at this place of a recipe."""
-    sections: dict[str, type[BaseModel]] = {
-        "": Recipe, "source": Source, "fetch": Fetch, "score": Score, "keep": Rule, "place": Place, "pack": Pack,
-        "resources": Resource,
-    }  # fmt: skip
-    names = [str(part) for part in place]
-    model = sections[names[0] if names else ""]
-    if names[:1] == ["score"] and "after" in names[2:]:
-        model = Gate
-    if names[:2] == ["fetch", "resize"]:
-        model = next(kind for kind in _models(Fetch.model_fields["resize"].annotation))
-    return list(model.model_fields)
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The pydantic models in an annotation such as ``Resize | None``."""
-    parts = getattr(annotation, "__args__", (annotation,))
-    return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        for name in self.group.keys() & self.score.keys():
+            raise ValueError(f"{name!r} names a score and a group")
+        return self
 
 
 def nearest(name: str, known: list[str]) -> str:

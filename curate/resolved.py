@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from curate.compare import fault
+from curate.decide import COUNTS
 from curate.document import Reader
+from curate.grouping import Grouping, columns_of, resolve_groups
 from curate.plugin import KINDS
-from curate.recipe import Recipe, RecipeError, load, nearest
+from curate.recipe import Recipe, RecipeError, nearest
+from curate.recipe_file import load
 from curate.scorer import Catalogue, Scorer, catalogue, column_kind, resolve
-from curate.select import COUNTS, Bound, bind
 from curate.source import load_reader
 from curate.writers import WRITERS
 
@@ -44,8 +46,17 @@ class Resolved:
 
     @cached_property
     def known(self) -> Catalogue:
-        """Every column there is."""
+        """Every column there is: those of scores and of groups."""
+        return self.measured | {each.name: columns_of(each) for each in self.groupings(())}
+
+    @cached_property
+    def measured(self) -> Catalogue:
+        """The columns of scores, which groups may read."""
         return catalogue(self.scorers, self.reader)
+
+    def groupings(self, shards: Sequence[str]) -> list[Grouping]:
+        """The recipe's groups over these shards."""
+        return resolve_groups(self.recipe, self.scorers, self.measured, shards, str(self.path))
 
     def check(self) -> None:
         """Finds what is wrong with a recipe before anything is downloaded.
@@ -83,8 +94,3 @@ class Resolved:
                 f"{self.path}: pack.format: no format {self.recipe.pack.format!r}"
                 f"{nearest(self.recipe.pack.format, list(WRITERS))}"
             )
-
-    @cached_property
-    def bound(self) -> list[Bound]:
-        """The rules with their columns; the thresholds of ``top`` rules are open."""
-        return bind(self.recipe, self.scorers, self.known)

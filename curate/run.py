@@ -6,13 +6,11 @@ done is what exists, so a killed run goes on where it was.
 
 from __future__ import annotations
 
-import inspect
 import json
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,20 +18,25 @@ import polars as pl
 
 from curate import pack
 from curate.card import card
-from curate.executor import Executor, Failure, Worker
+from curate.columns import folders_of
+from curate.decide import Bound
+from curate.executor import Executor, Failure, Worker, name_of
 from curate.fetch import FetchWorker
-from curate.formats import Slice
-from curate.identity import code_hash
+from curate.group import steps
+from curate.grouping import Grouping, reference
+from curate.keys import chunks
+from curate.planned import Planned
 from curate.plugin import KINDS
 from curate.recipe import RecipeError, Resource
 from curate.report import Report, StopRun
-from curate.resolved import Resolved
 from curate.score import ScoreWorker
 from curate.scorer import Scorer
-from curate.select import Bound, SelectWorker, funnel, top_threshold, verdict_hash
+from curate.select import SelectWorker, bind, funnel, verdict_hash
 from curate.shard import RAW
-from curate.source import plan as plan_source
+from curate.steps import Context, about
 from curate.store import Store
+from curate.survive import CandidatesWorker, LosersWorker, Picker, loser_jobs
+from curate.top import top_threshold
 
 LISTED = 50
 """The most unfinished jobs that a message lists."""
@@ -57,7 +60,7 @@ class Progress(Protocol):
 
 
 @dataclass
-class Run(Resolved):
+class Run(Planned):
     """A recipe in a folder: its shards, scorers and names, and the stages that fill it."""
 
     path: Path
@@ -69,56 +72,6 @@ class Run(Resolved):
     partial: bool = False
     failures: list[Failure] = field(default_factory=list)
     _counts: dict[str, Counter[str]] = field(default_factory=dict)
-
-    @cached_property
-    def slices(self) -> list[Slice]:
-        """The shards of the corpus; planned once and then kept, so that a shard never changes its rows."""
-        fingerprint = self._fingerprint()
-        if self.store.exists("plan.json"):
-            planned = self.store.get_json("plan.json")
-            changed = [
-                f"{key}: {planned['fingerprint'].get(key)!r} -> {value!r}"
-                for key, value in fingerprint.items()
-                if planned["fingerprint"].get(key) != value
-            ]
-            if changed:
-                raise RecipeError(
-                    f"{self.path}: what {self.store.url} holds was fetched with other settings:\n  "
-                    + "\n  ".join(changed)
-                    + "\nGive this run another folder (--out), or delete that one to fetch again."
-                )
-            with self.store.local("plan.parquet") as path:
-                slices = [Slice(**row) for row in pl.read_parquet(path, glob=False).iter_rows(named=True)]
-            bad = planned["bad_files"]
-        else:
-            try:
-                slices, found = plan_source(self.recipe.source, limit=self.limit)
-            except FileNotFoundError as error:
-                raise RecipeError(f"{self.path}: {error}") from None
-            bad = [str(each) for each in found]
-            with self.store.writing("plan.parquet") as path:
-                pl.DataFrame(slices).write_parquet(path)
-            self.store.put_json("plan.json", {"fingerprint": fingerprint, "shards": len(slices), "bad_files": bad})
-        for each in bad:
-            self._fail([Failure("plan", "unreadable file", each)])
-        return slices
-
-    def _fingerprint(self) -> dict[str, Any]:
-        """Everything that decides what the raw shards hold."""
-        source = self.recipe.source.model_dump(mode="json")
-        names = {"engine", "max_bytes", "max_pixels", "opt_out", "verify", "resize"}
-        fetch = self.recipe.fetch.model_dump(mode="json", include=names)
-        parts = {f"source.{key}": value for key, value in source.items()}
-        parts |= {f"fetch.{key}": value for key, value in fetch.items()} | {"--limit": self.limit}
-        parts["source.reader's code"] = code_hash(Path(inspect.getfile(self.reader.read)))[:8]
-        parts["source.path"] = list(self.recipe.source.patterns)
-        return dict(json.loads(json.dumps(parts).replace(" Infinity", ' "Infinity"')))
-
-    @property
-    def shards(self) -> list[str]:
-        """The shards that have been fetched, in order."""
-        done = self.store.names(RAW)
-        return [part.shard for part in self.slices if f"{part.shard}.parquet" in done]
 
     def fetch(self) -> None:
         """Downloads the shards that are not there."""
@@ -155,9 +108,45 @@ class Run(Resolved):
         return {shard for shard in shards if f"{shard}.parquet" not in names}
 
     @property
+    def grouped(self) -> list[Grouping]:
+        """The recipe's groups over what has been scored."""
+        return self.groupings(self.scored)
+
+    def group(self) -> None:
+        """Finds what is a duplicate of what."""
+        self._refuse_partial()
+        shards = self.scored
+        for grouping in self.grouped if shards else ():
+            if (
+                self.store.exists(f"{grouping.home}/group.json")
+                and self.store.get_json(f"{grouping.home}/group.json")["done"]
+            ):
+                continue
+            where = f"{self.path}: group.{grouping.name}"
+            against = tuple(reference(url, grouping, where) for url in grouping.entry.against)
+            self.store.put_json(f"{grouping.home}/group.json", about(grouping, done=False))
+            for step in steps(Context(self.store, grouping, tuple(shards), against)):
+                self._stage("group", step.todo, step.worker, step.done, self._resource("group", []), grouping.name)
+                if any(failure.stage == "group" for failure in self.failures):
+                    self.finish("score")
+            self.store.put_json(f"{grouping.home}/group.json", about(grouping, done=True))
+
+    @property
+    def folders(self) -> dict[str, str]:
+        """The folder of each score and group, and of the corpus' own columns if it has any."""
+        own = any(self.reader.columns.get(kind) for kind in KINDS)
+        found = folders_of(self.scorers, self.grouped)
+        return {name: folder for name, folder in found.items() if name != "raw" and (own or name != "source")}
+
+    @property
+    def bound(self) -> list[Bound]:
+        """The rules with their columns; the thresholds of ``top`` rules are open."""
+        return bind(self.recipe, self.scorers, self.known, self.grouped)
+
+    @property
     def verdicts(self) -> str:
         """The folder of the verdicts that this recipe comes to."""
-        return f"verdicts/{verdict_hash(self.recipe, self.bound, self.scored)}"
+        return f"verdicts/{verdict_hash(self.recipe, self.bound, self.scored, self.grouped)}"
 
     @property
     def scored(self) -> list[str]:
@@ -176,12 +165,36 @@ class Run(Resolved):
         if todo:
             self.store.put_json(f"{folder}/rules.json", rules)
         worker = SelectWorker(self.store, bound, self.recipe.empty, folder)
+        if todo:
+            worker = self._pick(worker, shards)
         self._stage("select", todo, worker, len(shards) - len(todo), self._resource("select", []))
         if any(failure.stage == "select" for failure in self.failures):
             self.finish("score")
         if not self.store.exists(f"{folder}/funnel.json"):
             self._refuse_partial()
             self.store.put_json(f"{folder}/funnel.json", funnel(self.store, folder, shards))
+
+    def _pick(self, worker: SelectWorker, shards: Sequence[str]) -> SelectWorker:
+        """Finds the losers of each group among what the rules and the groups before it leave."""
+        at = {shard: number for number, shard in enumerate(shards)}
+        for grouping in (each for each in self.grouped if each.picks):
+            picker = Picker(grouping, at)
+            if not picker.local:
+                candidates = CandidatesWorker(self.store, picker, worker.left, worker.folder)
+                self._pass(picker.folder(worker.folder, "candidates"), chunks(shards), candidates, grouping.name)
+                jobs = loser_jobs(self.store, picker, worker.folder)
+                losers = LosersWorker(self.store, picker, worker.folder, len(jobs))
+                self._pass(picker.folder(worker.folder, "losers"), jobs, losers, grouping.name)
+            worker = replace(worker, pickers=(*worker.pickers, picker))
+        return worker
+
+    def _pass(self, folder: str, jobs: Sequence[Any], worker: Worker, name: str) -> None:
+        """One of the passes that look at all shards before any is decided."""
+        there = self.store.names(folder)
+        todo = [job for job in jobs if f"{name_of(job)}.parquet" not in there]
+        self._stage("select", todo, worker, len(jobs) - len(todo), self._resource("select", []), name)
+        if any(failure.stage == "select" for failure in self.failures):
+            self.finish("score")
 
     def _with_threshold(self, each: Bound, shards: Sequence[str]) -> Bound:
         if each.rule.top is None:
@@ -200,7 +213,7 @@ class Run(Resolved):
     @property
     def out(self) -> str:
         """The folder of the output."""
-        scores = [scorer.folder for scorer in self.scorers]
+        scores = [*(each.folder for each in self.scorers), *(each.folder for each in self.grouped)]
         return f"out/{pack.output_name(self.recipe.pack, self.recipe.place, self.verdicts, scores, self.path.stem)}"
 
     def pack(self) -> None:
@@ -212,9 +225,7 @@ class Run(Resolved):
             return
         tars = list(pack.plan(self.store, self.verdicts, shards, self.recipe.pack))
         done = self.store.names(f"{out}/meta")
-        folders = {scorer.name: scorer.folder for scorer in self.scorers}
-        if any(self.reader.columns.get(kind) for kind in KINDS):
-            folders["source"] = "scores/source"
+        folders = self.folders
         worker = pack.PackWorker(
             self.store, self.verdicts, folders, self.known, self.recipe.place, self.recipe.pack, out
         )
@@ -225,11 +236,14 @@ class Run(Resolved):
             about = card(out.rpartition("/")[2], self.recipe, text, self.changes, self.verdicts, self.funnel)
             pack.finish(self.store, out, len(tars), about, self.funnel)
 
-    def _stage(self, stage: str, todo: Sequence[Any], worker: Worker, done: int, resource: Resource) -> None:
-        """Runs the jobs of a stage and adds up their reports."""
+    def _stage(
+        self, stage: str, todo: Sequence[Any], worker: Worker, done: int, resource: Resource, part: str = ""
+    ) -> None:
+        """Runs the jobs of a stage, or of a part of it, and adds up their reports."""
         counts: Counter[str] = Counter()
         began = time.monotonic()
-        self.progress.start(stage, len(todo) + done, done)
+        said = f"{stage} {part}".rstrip()
+        self.progress.start(said, len(todo) + done, done)
 
         def advance(report: Report) -> None:
             counts.update(report.counts)
@@ -239,7 +253,7 @@ class Run(Resolved):
             self.store.sweep()
             self._fail(self.executor.run(stage, todo, worker, resource, advance))
         self._counts[stage] = counts
-        self.progress.end(stage, counts, time.monotonic() - began)
+        self.progress.end(said, counts, time.monotonic() - began)
 
     def _resource(self, stage: str, scorers: Sequence[str]) -> Resource:
         """What a worker of a stage takes: the stage's own line, and what its scorers ask for, together."""

@@ -177,7 +177,8 @@ def find(use: str, folder: Path, where: str = "use") -> Any:
             return getattr(importlib.import_module(module_name), attribute)
         except (ModuleNotFoundError, AttributeError) as error:
             raise RecipeError(f"{where}: {use!r}: {error}") from None
-    built_in = [module.name for module in pkgutil.iter_modules(curate.filters.__path__)]
+    modules = pkgutil.iter_modules(curate.filters.__path__)
+    built_in = [module.name for module in modules if not module.ispkg and not module.name.startswith("_")]
     beside = folder / f"{use}.py"
     installed = {entry.name: entry for entry in entry_points(group="curate.filters")}
     places = [use in built_in, beside.is_file(), use in installed]

@@ -14,12 +14,13 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from curate.explain import Histogram, Line, totals
+from curate.kin import Kin
 from curate.report import Report
 
 COLOUR = {"kept": "green", "dropped": "yellow", "failed": "red", "rejected": "red"}
 LINE_EVERY = 30
 """Seconds between lines in a log."""
-UNIT = {"fetch": "images", "score": "rows", "select": "images kept", "pack": "samples"}
+UNIT = {"fetch": "images", "score": "rows", "group": "with company", "select": "images kept", "pack": "samples"}
 
 
 class Watch:
@@ -75,7 +76,10 @@ class Watch:
 
 def summary(stage: str, counts: Counter[str], seconds: float) -> str:
     """``1,234 images (56/s), 7 failed``."""
+    stage, _, part = stage.partition(" ")
     unit = UNIT[stage]
+    if part and not counts[unit]:
+        return ", ".join(f"{count:,} {name}" for name, count in counts.items()) or "done"
     rest = [
         f"{count:,} {name}" for name, count in counts.items() if name in {"failed", "rejects", "undecodable"} and count
     ]
@@ -114,6 +118,21 @@ def show_document(console: Console, lines: Sequence[Line]) -> None:
         what = "".join(letter if letter.isprintable() else " " for letter in line.what)  # a page may hold escapes
         text = what if len(what) < 160 else what[:157] + "..."
         grid.add_row(place, f"[dim]{line.kind}[/] {escape(text)}", escape(scores), verdict)
+    console.print(grid)
+
+
+def show_group(console: Console, kin: Kin) -> None:
+    """A group of duplicates: its members, how near they are to the one asked about, and who survived."""
+    document, position = kin.asked
+    console.print(f"[bold]{kin.name}[/]: {document} at {position} is one of {kin.size:,} in group {kin.group}")
+    grid = Table(box=box.SIMPLE, show_header=True)
+    for heading in ("document", "at", "distance", "verdict", "what", "picture"):
+        grid.add_column(heading, overflow="fold", max_width=48)
+    for each in kin.members:
+        colour = COLOUR.get(each.state, "dim")
+        verdict = f"[{colour}]{each.state}[/]" + (f": {escape(each.reason)}" if each.reason else "")
+        what = "".join(letter if letter.isprintable() else " " for letter in each.what)[:160]
+        grid.add_row(each.document[:12], str(each.position), each.distance, verdict, escape(what), escape(each.picture))
     console.print(grid)
 
 

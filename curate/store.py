@@ -7,13 +7,14 @@ import os
 import platform
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import pyarrow.dataset as ds
 from fsspec.implementations.local import LocalFileSystem
 
 PART = ".part-"
@@ -117,6 +118,11 @@ class Store:
             copy = Path(folder) / "copy"
             filesystem.get_file(f"{root}/{name}", str(copy))
             yield copy
+
+    def dataset(self, names: Iterable[str]) -> ds.Dataset:
+        """Parquet files of one schema as a dataset, of which only the wanted columns and row groups are read."""
+        filesystem, root = self._place
+        return ds.dataset([f"{root}/{name}" for name in names], format="parquet", filesystem=filesystem)
 
     def sweep(self) -> None:
         """Removes what killed runs left half-written in a local folder; what a living one writes stays."""

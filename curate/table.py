@@ -72,6 +72,7 @@ ARROW = {
     int: pa.int64(),
     float: pa.float32(),
     str: pa.string(),
+    bytes: pa.binary(),
     list[float]: pa.list_(pa.float32()),
     Vector: pa.list_(pa.float16()),
 }
@@ -113,10 +114,13 @@ def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     )
 
 
-def write(path: Path, rows: pa.Table, **notes: str) -> None:
-    """Writes a table as parquet, with notes in its footer: the same bytes for the same table."""
+def write(path: Path, rows: pa.Table, row_group: int = 100_000, **notes: str) -> None:
+    """Writes a table as parquet, with notes in its footer: the same bytes for the same table.
+
+    ``row_group``: the most rows in one row group; small ones let readers of a sorted table skip what they do not want.
+    """
     rows = rows.replace_schema_metadata(notes or None)
-    pq.write_table(rows, path, compression="zstd", row_group_size=100_000)
+    pq.write_table(rows, path, compression="zstd", row_group_size=row_group)
 
 
 def note(path: Path, name: str) -> str:

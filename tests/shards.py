@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,15 @@ import polars as pl
 
 from curate import table
 from curate.document import Document, Image, Reader, Text, document
+from curate.executor import Executor, InProcess
 from curate.fetch import raw_rows
 from curate.fetched import Fetched
+from curate.formats import Slice
 from curate.image import encode, sniff
 from curate.pack import PackWorker, finish, plan
 from curate.recipe import Recipe
+from curate.report import Report
+from curate.run import Run
 from curate.score import ScoreWorker
 from curate.scorer import Scorer, catalogue, resolve
 from curate.select import SelectWorker, bind
@@ -118,3 +123,46 @@ def curated(folder: Path, recipe: Recipe, columns=None, shards: tuple[str, ...] 
 
 def verdicts(frame: pl.DataFrame) -> list[tuple[str, str | None]]:
     return list(frame.select("state", "reason").iter_rows())
+
+
+class Nobody:
+    """Watches no progress."""
+
+    def start(self, stage: str, total: int, done: int) -> None: ...
+    def advance(self, report: Report) -> None: ...
+    def end(self, stage: str, counts: Counter[str], seconds: float) -> None: ...
+
+
+class Shelf(Run):
+    """A run over raw shards that lie in its folder already: no corpus, no network."""
+
+    def __init__(self, folder: Path, recipe: Recipe, columns=None, executor: Executor | None = None) -> None:
+        super().__init__(folder / "r.yaml", Store(folder), executor or InProcess(), Nobody())
+        self.__dict__["recipe"] = recipe
+        self.__dict__["reader"] = Reader(page, columns or {}, "test")
+        names = sorted(path.stem for path in (folder / "raw").glob("*.parquet"))
+        self.__dict__["slices"] = [Slice(name, "t.jsonl", "t.jsonl", 0, 0, 0) for name in names]
+
+    def do(self, *stages: str) -> Shelf:
+        """Runs these stages."""
+        for stage in stages or ("score", "group", "select"):
+            getattr(self, stage)()
+        return self
+
+    def column(self, name: str) -> dict[tuple[str, int], object]:
+        """A group's column of every segment that was looked at."""
+        group, _, column = name.partition(".")
+        (grouping,) = (each for each in self.grouped if each.name == group)
+        frame = pl.concat(
+            table.read(Path(self.store.path(f"{grouping.folder}/{shard}.parquet"))) for shard in self.shards
+        )
+        return {
+            (document, position): value
+            for document, position, value in frame.select("document", "position", column).iter_rows()
+        }
+
+    def states(self) -> dict[tuple[str, int], tuple[str, str | None]]:
+        """How every segment ended."""
+        frames = [table.read(Path(self.store.path(f"{self.verdicts}/{shard}.parquet"))) for shard in self.shards]
+        rows = pl.concat(frames).select("document", "position", "state", "reason").iter_rows()
+        return {(document, position): (state, reason) for document, position, state, reason in rows}

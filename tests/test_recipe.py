@@ -5,7 +5,8 @@ import yaml
 
 import curate
 from curate.executor import InProcess
-from curate.recipe import Gate, RecipeError, Rule, load, nearest, spell
+from curate.recipe import Gate, RecipeError, Rule, nearest, spell
+from curate.recipe_file import load
 from curate.run import Run
 from curate.store import Store
 

@@ -13,9 +13,12 @@ from shards import curated, page, picture, raw_shard, recipe_of
 import curate
 from curate import Image, table
 from curate.compare import fault
-from curate.recipe import Condition, Rule, load
-from curate.select import Bound, decide, funnel, top_threshold, verdict_hash
+from curate.decide import Bound, decide
+from curate.recipe import Condition, Rule
+from curate.recipe_file import load
+from curate.select import funnel, verdict_hash
 from curate.store import Store
+from curate.top import top_threshold
 
 LAION = Path(curate.__file__).parents[1] / "pipelines/laion.yaml"
 TYPES = {"text.chars": int, "raw.bytes": int, "size.area": int, "raw.format": str, "clip.sim": float}

@@ -57,7 +57,7 @@ def main(folder: str = "demo") -> None:
 
 def do(run: Run) -> None:
     """All stages of one pipeline."""
-    for stage in (run.fetch, run.score, run.select, run.pack):
+    for stage in (run.fetch, run.score, run.group, run.select, run.pack):
         stage()
     run.store.put_json("latest.json", {"recipe": str(run.path.absolute()), "limit": None, "set": {}})
     run.finish("score")

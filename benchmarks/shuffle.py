@@ -1,0 +1,127 @@
+"""Counting equal keys through files beside Ray Data's group-by: time, and what a kill in the middle costs.
+
+    python benchmarks/shuffle.py [--quick]
+
+Both sides run on a Ray of two cores and write the keys that several members have. Killed (SIGKILL to the driver and its
+workers) after three quarters of its own time, each is started again on the same folder; "in all" is both runs together.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import common
+import numpy as np
+import polars as pl
+
+from curate import table
+from curate.columns import Column
+from curate.grouping import Grouping
+from curate.keys import ROW_GROUP, SCHEMA, chunks
+from curate.recipe import Group, Resource
+from curate.steps import Context
+from curate.store import Store
+
+SHARDS = 64
+GROUPING = Grouping("same", Group(by=("raw.url",)), "image", (Column("raw", "url", "image", str),), None, None, "", "x")
+
+
+def build(folder: Path, count: int) -> None:
+    """Sorted key files of ``count`` members in all; a key has two of them on average."""
+    rng = np.random.default_rng(0)
+    pool = rng.integers(0, 256, (count // 2, 16), np.uint8)
+    for at, chunk in enumerate(chunks([f"{shard:05d}" for shard in range(SHARDS)])):
+        keys = [row.tobytes() for row in pool[rng.integers(0, len(pool), count // 32)]]
+        frame = pl.DataFrame({"key": keys}).with_columns(
+            shard=pl.lit(chunk.shard), document=pl.lit(f"{at:032x}"), position=pl.int_range(pl.len(), dtype=pl.Int32)
+        )
+        with Store(folder).writing(f"{GROUPING.home}/keys/{chunk.shard}.parquet") as path:
+            table.write(path, frame.sort("key").select(SCHEMA.names).to_arrow().cast(SCHEMA), ROW_GROUP)
+
+
+def ours(folder: Path) -> None:
+    """The ranges that are missing, on Ray."""
+    import curate.keys
+    from curate.cluster import connect
+    from curate.group import CountWorker
+
+    curate.keys.RANGE = 250_000
+    context = Context(Store(folder), GROUPING, tuple(f"{shard:05d}" for shard in range(SHARDS)))
+    jobs = curate.keys.ranges(context.store, f"{GROUPING.home}/keys", 250_000)
+    step = context.step("groups", jobs, CountWorker(context, len(jobs)))
+    with connect("local", 2, []) as executor:
+        failures = executor.run("group", step.todo, step.worker, Resource(), lambda _: None)
+    assert not failures
+
+
+def theirs(folder: Path) -> None:
+    """Ray Data's hash shuffle."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    files = sorted(str(path) for path in (folder / GROUPING.home / "keys").glob("*.parquet"))
+    counts = ray.data.read_parquet(files, columns=["key"]).groupby("key").count()
+    out = folder / "theirs"
+    counts.filter(expr="`count()` > 1").write_parquet(str(out))
+
+
+def repeated(folder: Path, side: str) -> int:
+    """How many keys a side found."""
+    files = folder / (f"{GROUPING.home}/groups" if side == "curate" else "theirs")
+    return sum(pl.scan_parquet(file).select(pl.len()).collect().item() for file in files.glob("*.parquet"))
+
+
+def start(side: str, folder: Path) -> subprocess.Popen[bytes]:
+    """A side in a process group of its own."""
+    command = [sys.executable, __file__, "--side", side, "--folder", str(folder)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command, start_new_session=True, **quiet)  # type: ignore[call-overload, no-any-return]
+
+
+def fresh(keys: Path, to: Path) -> Path:
+    """The keys in a folder of their own."""
+    shutil.copytree(keys, to)
+    return to
+
+
+def main() -> None:
+    parser = common.arguments(__doc__)
+    parser.add_argument("--side")
+    parser.add_argument("--folder", type=Path)
+    given = parser.parse_args()
+    if given.side:
+        {"curate": ours, "Ray Data": theirs}[given.side](given.folder)
+        return
+    count = 400_000 if given.quick else 4_000_000
+    rows = common.Table(("", "keys", "s", "repeated keys found", "killed, and again: s in all", "files left by the kill"))
+    with tempfile.TemporaryDirectory() as home:
+        build(Path(home) / "keys", count)
+        for side in ("curate", "Ray Data"):
+            common.note(side)
+            whole = fresh(Path(home) / "keys", Path(home) / f"{side} whole")
+            began = time.monotonic()
+            assert start(side, whole).wait() == 0, side
+            took = time.monotonic() - began
+            again = fresh(Path(home) / "keys", Path(home) / f"{side} again")
+            began = time.monotonic()
+            process = start(side, again)
+            time.sleep(took * 0.75)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            kept = len([path for path in again.rglob("*.parquet") if "keys" not in path.parts[-2]])
+            assert start(side, again).wait() == 0, side
+            total = time.monotonic() - began
+            rows.add(side, f"{count:,}", f"{took:.1f}", f"{repeated(again, side):,}", f"{total:.1f}", f"{kept}")
+    rows.show("Equal keys counted")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,327 @@
+"""Groups: which segments are duplicates, however they are cut into shards; and who survives."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from shards import Shelf, page, picture, raw_shard, recipe_of
+
+from curate import Image, Vector, scores
+from curate.recipe import RecipeError
+from curate.store import Store
+
+SLOW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+KEPT = ("kept", None)
+
+
+@scores("text", bits=str, signature=bytes, vector=Vector, weight=float)
+def read(texts):
+    """A text of 16 hex digits as a hash, a signature of 16 numbers, and a direction in the plane."""
+    return [
+        {
+            "bits": text.text,
+            "signature": np.array([int(digit, 16) for digit in text.text], "<u4").tobytes(),
+            "vector": [np.cos(int(text.text[:3], 16) / 500), np.sin(int(text.text[:3], 16) / 500)],
+            "weight": int(text.text[-1], 16),
+        }
+        for text in texts
+    ]
+
+
+SCORE = {"h": {"use": "test_group:read"}}
+
+
+def shelf(folder: Path, documents: list[list], shards: int = 1, pictures=None, urls=None, **sections) -> Shelf:
+    """Documents dealt into shards in order."""
+    store = Store(folder)
+    pages = [page(*each, url=(urls or {}).get(at, f"http://ex.org/{at}")) for at, each in enumerate(documents)]
+    size = -(-len(pages) // shards)
+    for shard in range(shards):
+        raw_shard(store, pages[shard * size : (shard + 1) * size], pictures or {}, shard=f"{shard:05d}")
+    return Shelf(folder, recipe_of(empty="keep", **sections))
+
+
+def together(run: Shelf, name: str) -> set[frozenset[str]]:
+    """The groups as sets of texts."""
+    texts = pl.read_parquet(f"{run.store.path('raw')}/*.parquet")
+    text_of = {
+        (document, position): text
+        for document, position, text in texts.select("document", "position", "text").iter_rows()
+    }
+    groups: dict[object, set] = {}
+    for key, group in run.column(f"{name}.group").items():
+        if group is not None:
+            groups.setdefault(group, set()).add(text_of[key])
+    return {frozenset(each) for each in groups.values()}
+
+
+def brute(values: list[str], near) -> set[frozenset[str]]:
+    """Connected components of more than one distinct value, by looking at every pair."""
+    groups = [{value} for value in dict.fromkeys(values)]
+    for a, b in itertools.combinations(dict.fromkeys(values), 2):
+        if near(a, b):
+            one, two = (next(group for group in groups if each in group) for each in (a, b))
+            if one is not two:
+                groups.remove(two)
+                one |= two
+    return {frozenset(group) for group in groups if len(group) > 1}
+
+
+def bits_apart(a: str, b: str) -> int:
+    return (int(a, 16) ^ int(b, 16)).bit_count()
+
+
+HASHES = st.lists(
+    st.sampled_from([0, 1, 2, 3, 7, 8, 0xFF, 0xF0, 1 << 63, (1 << 63) | 1, 0xABCDEF]), min_size=2, max_size=14
+)
+
+
+@SLOW
+@given(numbers=HASHES, within=st.integers(0, 4), shards=st.integers(1, 3))
+def test_near_hashes_are_those_that_looking_at_every_pair_finds(numbers, within, shards, tmp_path_factory) -> None:
+    values = [f"{number:016x}" for number in numbers]
+    group = {"near": {"by": "h.bits", "within": within}}
+    run = shelf(tmp_path_factory.mktemp("run"), [[value] for value in values], shards, score=SCORE, group=group)
+    run.do("score", "group")
+    expected = brute(values, lambda a, b: bits_apart(a, b) <= within)
+    assert {group for group in together(run, "near") if len(group) > 1} == expected
+
+
+@SLOW
+@given(numbers=HASHES, shards=st.integers(1, 4))
+def test_equal_values_are_counted_over_all_shards(numbers, shards, tmp_path_factory) -> None:
+    values = [f"{number:016x}" for number in numbers]
+    run = shelf(
+        tmp_path_factory.mktemp("run"), [[value] for value in values], shards, group={"same": {"by": "raw.text"}}
+    )
+    run.do("group")
+    assert sorted(run.column("same.size").values()) == sorted(values.count(value) for value in values)
+
+
+@SLOW
+@given(numbers=HASHES)
+def test_within_a_document_only_its_own_count(numbers, tmp_path_factory) -> None:
+    values = [f"{number:016x}" for number in numbers]
+    half = len(values) // 2
+    documents = [values[:half], values[half:]]
+    group = {
+        "near": {"by": "h.bits", "within": 2, "scope": "document"},
+        "same": {"by": "raw.text", "scope": "document"},
+    }
+    run = shelf(tmp_path_factory.mktemp("run"), documents, score=SCORE, group=group).do("score", "group")
+    near = set().union(*(brute(each, lambda a, b: bits_apart(a, b) <= 2) for each in documents))
+    assert {group for group in together(run, "near") if len(group) > 1} >= near
+    sizes = [part.count(value) for part in documents for value in part]
+    assert sorted(run.column("same.size").values()) == sorted(sizes)
+
+
+def test_a_domain_is_the_network_location(tmp_path: Path) -> None:
+    urls = {0: "http://ex.org/1", 1: "http://ex.org/2", 2: "http://www.ex.org/1", 3: "http://ex.org/3"}
+    group = {"same": {"by": "raw.text", "scope": "domain"}, "near": {"by": "h.bits", "within": 1, "scope": "domain"}}
+    a, b = "0" * 16, "0" * 15 + "1"
+    run = shelf(tmp_path, [[a, "f" * 16], [a], [a], [b]], 2, urls=urls, score=SCORE, group=group).do("score", "group")
+    assert sorted(run.column("same.size").values()) == [1, 1, 1, 2, 2]
+    assert sorted(run.column("near.size").values()) == [1, 1, 3, 3, 3]
+
+
+def test_signatures_and_directions(tmp_path: Path) -> None:
+    values = ["0123456789abcdef", "0123456789abcd00", "fedcba9876543210", "01f3456789abcdef"]
+    group = {
+        "words": {"by": "h.signature", "jaccard": 0.8},
+        "like": {"by": "h.vector", "cosine": 0.99, "clusters": 1},
+    }
+    run = shelf(tmp_path, [[value] for value in values], 2, score=SCORE, group=group).do("score", "group")
+    assert together(run, "words") == {frozenset({values[0], values[1], values[3]})}
+    assert together(run, "like") == {frozenset({values[0], values[1], values[3]})}
+
+
+@pytest.mark.parametrize(("counts", "state"), [((6, 5), "dropped"), ((5, 5), "kept")])
+def test_an_image_seen_more_than_ten_times_goes_everywhere(counts, state, tmp_path: Path) -> None:
+    logo = Image("http://ex.org/logo.png")
+    documents = [[logo] * count + [f"text {at}"] for at, count in enumerate(counts)]
+    keep = [{"image": "seen.size", "max": 10}]
+    run = shelf(tmp_path, documents, 2, {logo.url: picture()}, group={"seen": {"by": "raw.url"}}, keep=keep)
+    found = [state for (_, at), state in run.do("group", "select").states().items() if at >= 0]
+    assert [one for one, _ in found].count(state) == sum(counts) + (2 if state == "kept" else 0)
+
+
+@pytest.mark.parametrize(("times", "left"), [(3, 0), (2, 2)])
+def test_a_paragraph_seen_three_times_on_a_domain_goes(times, left, tmp_path: Path) -> None:
+    urls = {0: "http://ex.org/1", 1: "http://www.ex.org/1"}
+    group = {"paragraph": {"by": "raw.text", "scope": "domain"}}
+    run = shelf(
+        tmp_path,
+        [["said again"] * times, ["said again"]],
+        urls=urls,
+        group=group,
+        keep=[{"text": "paragraph.size", "max": 2}],
+    )
+    ends = [state for (_, at), (state, _) in run.do("group", "select").states().items() if at >= 0]
+    assert ends == ["kept" if left else "dropped"] * times + ["kept"]
+
+
+def survivors(run: Shelf) -> set[tuple[str, int]]:
+    return {key for key, (state, _) in run.states().items() if state == "kept" and key[1] >= 0}
+
+
+def test_the_best_stays_and_a_tighter_rule_picks_again_without_grouping_again(tmp_path: Path) -> None:
+    values = ["0000000000000001", "0000000000000005", "0000000000000003"]
+    group = {"near": {"by": "h.bits", "within": 2, "keep": "h.weight"}}
+    run = shelf(tmp_path, [[value] for value in values], 3, score=SCORE, group=group).do()
+    ids = [document for document, position in run.states() if position >= 0]
+    assert survivors(run) == {(ids[1], 0)}
+    assert run.states()[ids[0], 0] == ("dropped", "text: duplicate (near)")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("groups/**/*.parquet")}
+    keep = [{"text": "h.weight", "max": 4}]
+    again = Shelf(tmp_path, recipe_of(empty="keep", score=SCORE, group=group, keep=keep)).do()
+    assert survivors(again) == {(ids[2], 0)}
+    largest = Shelf(
+        tmp_path, recipe_of(empty="keep", score=SCORE, group={"near": group["near"] | {"keep": "first"}})
+    ).do()
+    assert survivors(largest) == {(ids[0], 0)}
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("groups/**/*.parquet")} == before
+
+
+def test_ties_go_to_the_least_id_whatever_the_shards(tmp_path: Path) -> None:
+    documents = [["same words"], ["same words"], ["same words"]]
+    group = {"same": {"by": "raw.text", "keep": "raw.text"}}
+    found = []
+    for shards in (1, 2, 3):
+        run = shelf(tmp_path / str(shards), documents, shards, group=group).do("group", "select")
+        found.append({document for document, _ in survivors(run)})
+    ids = sorted(document for document, position in run.states() if position < 0)
+    assert len(found[0]) == 1
+    assert found[0] <= set(ids)
+
+
+def test_a_document_dropped_by_a_count_is_no_survivor(tmp_path: Path) -> None:
+    """The first has one text, too few: its copy in the second stays."""
+    documents = [["shared"], ["shared", "more"]]
+    keep = [{"document": "texts", "min": 2}]
+    group = {"same": {"by": "raw.text", "keep": "first"}}
+    run = shelf(tmp_path, documents, 2, group=group, keep=keep).do("group", "select")
+    assert [state for state, _ in run.states().values()] == ["dropped", "dropped", "kept", "kept", "kept"]
+
+
+def test_whole_documents_can_be_duplicates(tmp_path: Path) -> None:
+    documents = [["a", "b"], ["a", "b"], ["a", "c"]]
+    group = {"pages": {"by": "keys.words", "keep": "first"}}
+    run = shelf(tmp_path, documents, 2, score={"keys": {"use": "keys"}}, group=group).do()
+    states = list(run.states().values())
+    assert [state for state, _ in states] == ["kept"] * 3 + ["dropped"] * 3 + ["kept"] * 3
+    assert states[3] == ("dropped", "document: duplicate (pages)")
+
+
+def test_semdedup_keeps_what_no_survivor_resembles(tmp_path: Path) -> None:
+    """In the order hard, each goes that resembles one before it; where that one goes by another rule, it stays."""
+    values = [f"{angle:03x}0000000000000" for angle in (0, 30, 60, 700)]
+    group = {"sem": {"by": "h.vector", "eps": 0.01, "clusters": 1, "keep": "hard"}}
+    run = shelf(tmp_path, [[value] for value in values], 2, score=SCORE, group=group).do()
+    texts = dict(
+        pl.read_parquet(f"{tmp_path}/raw/*.parquet").filter(kind="text").select("document", "text").iter_rows()
+    )
+    kept = {texts[document] for document, _ in survivors(run)}
+    assert values[3] in kept
+    assert len(kept) == 2
+    (first,) = kept - {values[3]}
+    gone = [{"text": "raw.text", "none_of": [first]}]
+    again = Shelf(tmp_path, recipe_of(empty="keep", score=SCORE, group=group, keep=gone)).do()
+    assert len({texts[document] for document, _ in survivors(again)}) == 2
+
+
+def test_what_another_run_owns_goes(tmp_path: Path) -> None:
+    group = {"same": {"by": "raw.text", "keep": "first"}, "near": {"by": "h.bits", "within": 1, "keep": "first"}}
+    old = shelf(tmp_path / "old", [["0" * 16], ["f" * 16]], score=SCORE, group=group).do()
+    assert len(survivors(old)) == 2
+    against = {name: entry | {"against": str(tmp_path / "old")} for name, entry in group.items()}
+    new = shelf(tmp_path / "new", [["0" * 15 + "1"], ["f" * 16], ["00ff" * 4]], 2, score=SCORE, group=against).do()
+    reasons = [reason for (_, at), (_, reason) in new.states().items() if at >= 0]
+    assert reasons == ["text: duplicate (near)", "text: duplicate (same)", None]
+    assert list(new.column("same.owned").values()) == [False, True, False]
+
+
+def test_a_run_without_such_a_group_cannot_be_owned(tmp_path: Path) -> None:
+    shelf(tmp_path / "old", [["a"]]).do("score")
+    group = {"same": {"by": "raw.text", "against": str(tmp_path / "old")}}
+    with pytest.raises(RecipeError, match=r"against: .*old has no finished group like this"):
+        shelf(tmp_path / "new", [["a"]], group=group).do("group")
+
+
+def test_what_a_gate_holds_back_is_alone(tmp_path: Path) -> None:
+    group = {"near": {"by": "h.bits", "within": 3, "after": {"score": "h.weight", "min": 1}}}
+    run = shelf(tmp_path, [["0" * 16], ["0" * 15 + "1"], ["0" * 15 + "3"]], score=SCORE, group=group).do(
+        "score", "group"
+    )
+    assert list(run.column("near.size").values()) == [1, 2, 2]
+
+
+@SLOW
+@given(order=st.permutations(range(6)), shards=st.integers(1, 4))
+def test_shards_and_order_change_nothing(order, shards, tmp_path_factory) -> None:
+    values = ["0" * 16, "0" * 15 + "1", "0" * 15 + "3", "f" * 16, "f" * 16, "abcdef0123456789"]
+    group = {
+        "near": {"by": "h.bits", "within": 1, "keep": "h.weight"},
+        "sem": {"by": "h.vector", "eps": 0.001, "clusters": 2, "keep": "easy"},
+    }
+    run = shelf(tmp_path_factory.mktemp("run"), [[values[at]] for at in order], shards, score=SCORE, group=group).do()
+    assert {each for each in together(run, "near") if len(each) > 1} == {frozenset(values[:3])}
+    texts = dict(
+        pl.read_parquet(f"{run.store.path('raw')}/*.parquet").filter(kind="text").select("document", "text").iter_rows()
+    )
+    kept = sorted(texts[document] for document, _ in survivors(run))
+    assert kept == sorted({values[2], values[3], values[5]})
+
+
+def test_a_lost_file_is_made_again_and_the_others_are_not_touched(tmp_path: Path) -> None:
+    values = [f"{number:016x}" for number in (0, 1, 3, 0xFF00, 0xFF01, 1 << 40)]
+    group = {"near": {"by": "h.bits", "within": 1, "keep": "first"}, "same": {"by": "raw.text"}}
+    run = shelf(tmp_path, [[value] for value in values], 3, score=SCORE, group=group).do()
+    files = sorted(tmp_path.rglob("groups/**/*.parquet"))
+    whole = {path: path.read_bytes() for path in files}
+    for lost in files:
+        lost.unlink()
+        for about in tmp_path.rglob("group.json"):
+            about.unlink()
+        times = {path: path.stat().st_mtime_ns for path in files if path != lost}
+        Shelf(tmp_path, run.recipe).do("group")
+        assert lost.read_bytes() == whole[lost]
+        assert {path: path.stat().st_mtime_ns for path in files if path != lost} == times
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"by": "h.weight", "within": 3}, "is no hash"),
+        ({"by": "h.bits", "cosine": 0.9, "clusters": 3}, "is no embedding"),
+        ({"by": "h.bits", "jaccard": 0.9}, "is no MinHash signature"),
+        ({"by": "h.bitts"}, "did you mean 'h.bits'"),
+        ({"by": "h.bits", "keep": "h.colour"}, "is no column"),
+        ({"by": ["h.bits", "raw.url"]}, "is a column of documents"),
+    ],
+)
+def test_what_cannot_be_grouped_is_said_before_anything_runs(entry, said, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=said):
+        shelf(tmp_path, [["0" * 16]], score=SCORE, group={"near": entry}).check()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"by": "h.bits", "within": 3, "cosine": 0.9},
+        {"by": "h.vector", "cosine": 0.9},
+        {"by": ["h.a", "h.b"], "within": 3},
+        {"by": "h.vector", "eps": 0.1, "clusters": 3, "keep": "first"},
+        {"by": "h.bits", "keep": "hard"},
+        {"by": "h.bits", "against": "x", "scope": "domain"},
+        {"by": "bits"},
+    ],
+)
+def test_groups_that_make_no_sense_are_refused(entry) -> None:
+    with pytest.raises(ValueError):
+        recipe_of(group={"near": entry})
