@@ -1,6 +1,6 @@
 """SemDeDup within clusters, beside a reference written straight from the paper.
 
-    python benchmarks/semdedup.py [--quick] [--sizes 100000 1000000] [--rounds 3]
+    python benchmarks/semdedup.py [--quick] [--sizes 100000 1000000] [--noise isotropic] [--rounds 3]
 
 The reference, for each cluster: load, float32, unit length, S = X @ X.T, M = triu(S, 1).max(axis=0), keep M <= 1 - eps,
 in numpy with all BLAS threads. Ours is `curate.semantic.duplicates`, which gives the witnesses besides: in as many
@@ -177,6 +177,7 @@ def main() -> None:
     parser = common.arguments(__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--within", type=float, default=0.65)
+    parser.add_argument("--noise", nargs="+", default=["isotropic", "decaying"])
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     sizes, rounds = ([20_000], 1) if given.quick else (given.sizes, given.rounds)
@@ -192,12 +193,12 @@ def main() -> None:
     table = common.Table([*head, *more])
     others = common.Table(["vectors", "clusters", "assign, s", "fit on 20,000, 10 iterations, s"])
     for count in sizes:
-        for noise in ("isotropic", "decaying"):
+        for noise in given.noise:
             with tempfile.TemporaryDirectory(prefix="bench-") as name:
                 folder = Path(name) / "data"
                 draw(folder, count, given.within, noise == "decaying")
                 took = order_all(folder)
-                if noise == "isotropic":
+                if noise == given.noise[0]:
                     clusters = len(np.load(folder / "starts.npy")) - 1
                     others.add(f"{count:,}", clusters, f"{took:.1f}", f"{fit_all(folder, 20_000):.1f}")
                 peaks: dict[str, int] = {}

@@ -63,7 +63,7 @@ def checked(name: str, call: Callable[[list[Any]], Any], items: list[Any]) -> An
         StopRun: the scorer is wrong. Errors in ``PASSING`` go through as they are, to be tried on another worker.
     """
     try:
-        results = call(items)
+        results = halving(call)(items)
         results = None if results is None else list(results)
     except Exception as error:
         if isinstance(error, PASSING) and not isinstance(error, NotImplementedError | RecursionError):
@@ -74,6 +74,21 @@ def checked(name: str, call: Callable[[list[Any]], Any], items: list[Any]) -> An
         count = "nothing" if results is None else f"{len(results)} results"
         raise StopRun(f"score {name!r} returned {count} for {len(items)} items")
     return results
+
+
+def halving(call: Callable[[list[Any]], Any]) -> Callable[[list[Any]], Any]:
+    """A call that is made on halves, and halves of those, where a GPU has no memory for all items at once."""
+
+    def safe(items: list[Any]) -> Any:
+        try:
+            return call(items)
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError" or len(items) == 1:  # torch's, which is not imported here
+                raise
+        half = len(items) // 2
+        return [*safe(items[:half]), *safe(items[half:])]
+
+    return safe
 
 
 def weight(item: Any) -> int:
@@ -191,7 +206,8 @@ def full(call: Callable[[list[Any]], Any], size: int) -> Callable[[list[Any]], A
 
     The bits of a matrix product depend on its shape. So a vector is the same whoever stands beside it.
     """
-    return lambda items: stack(call([*items, *[items[-1]] * (size - len(items))]))[: len(items)]
+    safe = halving(call)
+    return lambda items: stack(safe([*items, *[items[-1]] * (size - len(items))]))[: len(items)]
 
 
 def stack(vectors: Any) -> list[np.ndarray[Any, np.dtype[np.float32]]]:

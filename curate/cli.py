@@ -129,6 +129,18 @@ def run(
 
 
 @app.command()
+def plan(recipe: RecipePath, out: Out = None, limit: Limit = None, changes: Changes = None) -> None:
+    """Print what a recipe would do: shards, scorers in order with what they read, and memory per worker.
+
+    Example:
+        curate plan pipelines/laion.yaml
+    """
+    from curate import estimate, screen
+
+    screen.show_plan(console, estimate.of(open_run(recipe, out, limit, changes, False, InProcess())))
+
+
+@app.command()
 def fetch(
     recipe: RecipePath, out: Out = None, limit: Limit = None, ray: Ray = None, workers: Workers = None,
     changes: Changes = None,

@@ -27,12 +27,14 @@ from curate.gather import name_of
 from curate.keys import Chunk, chunks, content_of, members, ranges
 from curate.link import merged
 from curate.report import Report
-from curate.steps import ONE, Context, Step, chunk_notes, tables, write_table
+from curate.steps import ONE, Context, ShardTables, Step, tables
 
 PER_JOB = 200_000
 """About how many vectors a job of a range of clusters holds."""
 SAMPLE = 256
 """Vectors for each centroid that k-means looks at, at most."""
+LOOKED = 4096
+"""Shards that the sample is taken from, at most."""
 CENTROIDS = pa.schema([pa.field("centroid", pa.list_(pa.float32()))])
 VECTORS = pa.schema(
     [
@@ -65,7 +67,7 @@ def steps(context: Context) -> Iterator[Step]:
     yield context.step("vectors", several, VectorsWorker(context))
     jobs = ranges(context.store, f"{context.grouping.home}/vectors", PER_JOB, context.grouping.entry.clusters or 1)
     yield context.step("groups", jobs, ClustersWorker(context, len(jobs)))
-    yield context.step("table", tables(several), ClusterTables(context))
+    yield context.step("table", tables(several), ShardTables(context, "vectors", ("witnesses",)))
 
 
 def matrix(column: pl.Series) -> npt.NDArray[Any]:
@@ -76,7 +78,7 @@ def matrix(column: pl.Series) -> npt.NDArray[Any]:
 
 @dataclass(frozen=True)
 class CentroidsWorker:
-    """K-means on vectors taken at even distances from all shards."""
+    """K-means on vectors taken at even distances from shards at even distances; it depends on how they were cut."""
 
     context: Context
 
@@ -85,9 +87,10 @@ class CentroidsWorker:
         began, context = time.monotonic(), self.context
         entry = context.grouping.entry
         wanted = SAMPLE * (entry.clusters or 1)
-        share = max(1, -(-wanted // len(context.shards)))
+        looked = context.shards[:: -(-len(context.shards) // LOOKED)]
+        share = max(1, -(-wanted // len(looked)))
         parts = []
-        for shard in context.shards:
+        for shard in looked:
             found = members(context.store, context.grouping, shard, content_of(context.store, shard))[
                 "key"
             ].drop_nulls()
@@ -115,7 +118,9 @@ class VectorsWorker:
             notes[f"raw.{shard}"] = content = content_of(context.store, shard)
             found = members(context.store, context.grouping, shard, content).drop_nulls("key")
             if found.height:
-                cluster, similarity = semantic.assign(matrix(found["key"]), centroids)
+                cluster, similarity = np.zeros(found.height, np.int32), np.zeros(found.height, np.float32)
+                if len(centroids):  # none where every vector of the sample is zero
+                    cluster, similarity = semantic.assign(matrix(found["key"]), centroids)
                 found = found.with_columns(cluster=pl.Series(cluster), centroid=pl.Series(similarity))
                 frames.append(found.select("cluster", "centroid", pl.lit(shard).alias("shard"), *VECTORS.names[3:]))
         empty = pl.from_arrow(VECTORS.empty_table())
@@ -196,21 +201,3 @@ class ClustersWorker:
             nearest=pl.lit(None, pl.Float32),
             witnesses=pl.lit(None, pl.List(pl.Int64)),
         ).select(GROUPS.names)
-
-
-@dataclass(frozen=True)
-class ClusterTables:
-    """Brings what was found of the segments of a chunk back to their shards."""
-
-    context: Context
-
-    def __call__(self, chunk: Chunk) -> Report:
-        """Writes the tables that are missing."""
-        began, report, context = time.monotonic(), Report(chunk.shard), self.context
-        notes = chunk_notes(context, "vectors", chunk)
-        columns = [name for name in GROUPS.names if name != "witnesses"]
-        found = context.read("groups", ds.field("shard").isin(list(chunk.shards)), columns)
-        for shard in chunk.shards:
-            write_table(context, shard, notes[shard], found.filter(pl.col("shard") == shard), report)
-        report.seconds = time.monotonic() - began
-        return report

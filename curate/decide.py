@@ -16,7 +16,7 @@ import polars as pl
 from curate.columns import KEY, Column
 from curate.compare import passes
 from curate.plugin import Kind
-from curate.recipe import Condition, Rule
+from curate.recipe import Add, Condition, Rule
 from curate.status import Status
 
 COUNTS = ("images", "texts")
@@ -47,6 +47,15 @@ class Bound:
 
 
 @dataclass(frozen=True)
+class Addition:
+    """A line of ``add`` with the columns that it names."""
+
+    add: Add
+    text: Column
+    image: Column
+
+
+@dataclass(frozen=True)
 class Pick:
     """A group of which only some members stay: ``losers`` names, among those still alive, the ones that go.
 
@@ -64,16 +73,32 @@ def decide(
     values: Sequence[pl.DataFrame | None],
     empty: str,
     picks: Sequence[Pick] = (),
+    added: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Verdicts for the rows of a raw shard, in their order: document, position, kind, state, reason, bytes."""
-    frame = judge(raw, bound, values, empty, picks)
+    """Verdicts for the rows of a raw shard, in their order: document, position, kind, state, reason, bytes, added."""
+    frame = judge(raw, bound, values, empty, picks, added)
     kept = pl.col("state").is_null()
     frame = frame.with_columns(size=pl.when(kept).then(size()).otherwise(0)).with_columns(
         bytes=pl.when((pl.col("kind") == "document") & kept)
         .then(pl.col("size").sum().over("document"))
         .otherwise("size")
     )
-    return frame.select(*KEY, "kind", pl.col("state").fill_null("kept"), "reason", "bytes")
+    added_here = pl.when(kept).then("added").otherwise(0).cast(pl.Int32).alias("added")
+    return frame.select(*KEY, "kind", pl.col("state").fill_null("kept"), "reason", "bytes", added_here)
+
+
+def additions(lines: Sequence[Addition], columns: Sequence[tuple[pl.DataFrame, pl.DataFrame]]) -> pl.DataFrame | None:
+    """The images after which texts are put: document, position, added (a bit for each line of ``add``).
+
+    ``columns[n]`` are the texts, and what is compared, of line n.
+    """
+    found = None
+    for number, (line, (texts, values)) in enumerate(zip(lines, columns, strict=True)):
+        let = values.filter(passes(pl.col("value"), line.image.type, line.add).fill_null(value=False))
+        some = texts.filter(pl.col("value").str.strip_chars() != "").join(let, on=KEY, how="semi")
+        some = some.select(*KEY, added=pl.lit(1 << number, pl.Int32))
+        found = some if found is None else pl.concat([found, some])
+    return None if found is None else found.group_by(KEY).agg(pl.col("added").sum().cast(pl.Int32))
 
 
 def size() -> pl.Expr:
@@ -87,6 +112,7 @@ def judge(
     values: Sequence[pl.DataFrame | None],
     empty: str,
     picks: Sequence[Pick] = (),
+    added: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """The rows of a raw shard with ``state`` (null while alive) and ``reason`` after rules and picks.
 
@@ -98,6 +124,10 @@ def judge(
         .when((pl.col("kind") == "image") & (pl.col("status") != Status.OK)).then(pl.lit("failed")),
         reason=pl.when((pl.col("kind") == "image") & (pl.col("status") != Status.OK)).then(pl.col("status")),
     )  # fmt: skip
+    if added is None:
+        frame = frame.with_columns(added=pl.lit(0, pl.Int32))
+    else:
+        frame = frame.join(added, on=KEY, how="left", maintain_order="left").with_columns(pl.col("added").fill_null(0))
     for each, column in zip(bound, values, strict=True):
         if column is not None:
             frame = _apply(frame, each, column)
@@ -166,7 +196,12 @@ def _drop_documents(frame: pl.DataFrame, fails: pl.Expr, reason: str) -> pl.Data
     left = pl.col("state").is_null()
     frame = frame.with_columns(
         images=(left & (pl.col("kind") == "image")).sum().over("document"),
-        texts=(left & (pl.col("kind") == "text")).sum().over("document"),
+        texts=(
+            (left & (pl.col("kind") == "text")).cast(pl.UInt32)
+            + pl.when(left).then(pl.col("added").bitwise_count_ones()).otherwise(0)
+        )
+        .sum()
+        .over("document"),
     )
     hit = left & fails
     return frame.with_columns(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,8 @@ def scoped(values: pl.DataFrame, entry: Group) -> pl.DataFrame:
     keys = values["key"].to_list()
     starts = [at for at, key in enumerate(keys) if not at or key[:HASH] != keys[at - 1][:HASH]]
     parts = [values.head(0).select("key", group=pl.lit(""), size="count", owned="owned")]
+    if not keys:
+        return parts[0]
     for start, end in zip(starts, [*starts[1:], len(keys)], strict=True):
         if end - start > 1 or values["count"][start] > 1:
             part = values.slice(start, end - start)
@@ -69,9 +72,15 @@ def array(fingerprints: Iterable[bytes], entry: Group) -> Fingerprints:
 
 def bands(count: int, width: int, entry: Group) -> Sequence[Any]:
     """The independent jobs that together find the links among so many fingerprints of so many words."""
-    if entry.within is not None:
-        return plan_hamming(count, 64 * width, entry.within)
-    return plan_jaccard(width, entry.jaccard or 1)
+    return _planned(count, width, entry.within, entry.jaccard)
+
+
+@lru_cache(4096)
+def _planned(count: int, width: int, within: int | None, jaccard: float | None) -> Sequence[Any]:
+    """The same, once for each size; a plan takes up to a second."""
+    if within is not None:
+        return plan_hamming(count, 64 * width, within)
+    return plan_jaccard(width, jaccard or 1) if not count else _planned(0, width, within, jaccard)
 
 
 def links(matrix: Fingerprints, entry: Group, job: int) -> Links:

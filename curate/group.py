@@ -23,13 +23,23 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from curate import clusters, gather
-from curate.keys import Chunk, KeysWorker, chunks, content_of, members, ranges, rows
+from curate import clusters, gather, table
+from curate.columns import KEY
+from curate.keys import ROW_GROUP, Chunk, KeysWorker, chunks, content_of, members, ranges, rows
 from curate.report import Report
-from curate.steps import ONE, Context, Step, chunk_notes, tables, write, write_table
+from curate.steps import ONE, Context, ShardTables, Step, chunk_notes, tables, write, write_table
 
-VALUES = pa.schema([pa.field("key", pa.binary()), pa.field("count", pa.int64()), pa.field("owned", pa.bool_())])
+VALUES = pa.schema([pa.field("key", pa.large_binary()), pa.field("count", pa.int64()), pa.field("owned", pa.bool_())])
 LINKS = pa.schema([pa.field("i", pa.int64()), pa.field("j", pa.int64()), pa.field("distance", pa.float32())])
+MEMBERS = pa.schema(
+    [
+        pa.field("shard", pa.string()),
+        *table.KEY,
+        pa.field("group", pa.string()),
+        pa.field("size", pa.int64()),
+        pa.field("owned", pa.bool_()),
+    ]
+)
 PARTS = pa.schema(
     [
         pa.field("key", pa.binary()),
@@ -54,16 +64,17 @@ def steps(context: Context) -> Iterator[Step]:
     if entry.method == "exact" or entry.scope == "domain":
         jobs = ranges(context.store, f"{context.grouping.home}/keys")
         yield context.step("groups", jobs, CountWorker(context, len(jobs)))
+        yield context.step("table", tables(several), ShardTables(context, "keys"))
     else:
         yield context.step("values", [ONE], ValuesWorker(context))
         with context.store.local(context.name("values", ONE)) as path:
             metadata = pq.read_metadata(path)
-        first = rows(context.store, [context.name("values", ONE)], None, ["key"])["key"].head(1).to_list()
-        width = gather.array(first, entry).shape[1]
+        head = context.store.dataset([context.name("values", ONE)]).head(1, columns=["key"])["key"].to_pylist()
+        width = gather.array(head, entry).shape[1]
         bands = [f"{at:05d}" for at in range(len(gather.bands(metadata.num_rows, width, entry)))]
         yield context.step("links", bands, LinksWorker(context))
         yield context.step("groups", [ONE], JoinWorker(context))
-    yield context.step("table", tables(several), KeyedTables(context))
+        yield context.step("table", tables(several), KeyedTables(context))
 
 
 def key_range(at: int, total: int) -> Any:
@@ -79,7 +90,7 @@ def owned_keys(context: Context, wanted: Any = None) -> pl.DataFrame | None:
     """The keys of the runs that this one is grouped against."""
     found = [
         rows(each.store, [f"{each.folder}/{name}" for name in each.files()], wanted, ["key"])
-        for each in context.against
+        for each in context.grouping.against
     ]
     return pl.concat(found) if found else None
 
@@ -92,13 +103,14 @@ class CountWorker:
     total: int
 
     def __call__(self, job: str) -> Report:
-        """Writes ``groups/NNNNN.parquet``."""
+        """Writes ``groups/NNNNN.parquet``: the members that have company, by shard."""
         began, wanted = time.monotonic(), key_range(int(job), self.total)
-        keys = self.context.read("keys", wanted, ["key"])
-        values = gather.counted(keys, owned_keys(self.context, wanted))
+        members = self.context.read("keys", wanted)
+        values = gather.counted(members, owned_keys(self.context, wanted))
         entry = self.context.grouping.entry
         found = gather.equal(values) if entry.method == "exact" else gather.scoped(values, entry)
-        return write(self.context, "groups", job, found.sort("key"), PARTS, began)
+        by_shard = members.join(found, on="key").sort("shard", *KEY)
+        return write(self.context, "groups", job, by_shard, MEMBERS, began, ROW_GROUP)
 
 
 @dataclass(frozen=True)
@@ -152,29 +164,23 @@ class JoinWorker:
 
 @dataclass(frozen=True)
 class KeyedTables:
-    """Gives every segment of a chunk of shards the group of its key."""
+    """Gives every segment of a chunk of shards the group of its key; holds the keys that have company."""
 
     context: Context
+    _held: dict[str, pl.DataFrame] = field(default_factory=dict)
 
     def __call__(self, chunk: Chunk) -> Report:
         """Writes the tables that are missing."""
         began, report = time.monotonic(), Report(chunk.shard)
         notes = chunk_notes(self.context, "keys", chunk)
         keys = rows(self.context.store, [self.context.name("keys", chunk.shards[0])])
-        found = self._groups(keys["key"].unique())
+        if "groups" not in self._held:
+            self._held["groups"] = self.context.read("groups")
+        found = keys.join(self._held["groups"], on="key", how="left")
         for shard in chunk.shards:
-            own = keys.filter(pl.col("shard") == shard).join(found, on="key", how="left")
-            write_table(self.context, shard, notes[shard], own, report)
+            write_table(self.context, shard, notes[shard], found.filter(pl.col("shard") == shard), report)
         report.seconds = time.monotonic() - began
         return report
-
-    def _groups(self, keys: pl.Series) -> pl.DataFrame:
-        """The groups of these keys, file after file."""
-        frame, parts = keys.to_frame(), []
-        for name in sorted(self.context.store.names(f"{self.context.grouping.home}/groups")):
-            several = rows(self.context.store, [f"{self.context.grouping.home}/groups/{name}"])
-            parts.append(several.join(frame, on="key", how="semi"))
-        return pl.concat(parts)
 
 
 @dataclass(frozen=True)

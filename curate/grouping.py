@@ -13,7 +13,7 @@ from curate.columns import Column, folders_of
 from curate.compare import fault
 from curate.identity import short_hash
 from curate.plugin import Columns, Kind, Vector
-from curate.recipe import ORDERS, Group, Recipe, RecipeError, nearest
+from curate.recipe import ORDERS, Group, Recipe, RecipeError
 from curate.scorer import Catalogue, Scorer, column_kind
 from curate.store import Store
 
@@ -24,9 +24,21 @@ RANKED: Columns = {"rank": int, "centroid": float, "nearest": float}
 """What a group says of each segment that was compared; with ``eps`` also RANKED.
 
 ``group`` is its id (null where it has no other member), ``size`` the number of members, ``owned`` whether another run
-(``against``) has one. With ``eps`` the group is the cluster, ``rank`` the place in its order, ``centroid`` the cosine to
-its centre and ``nearest`` the greatest cosine to a member of lower rank, where that exceeds 1 - eps.
+(``against``) has one. With ``eps`` the group is the cluster, ``rank`` the place in its order, ``centroid`` the cosine
+to its centre and ``nearest`` the greatest cosine to a member of lower rank, where that exceeds 1 - eps.
 """
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The keys of another run's group: what is already owned."""
+
+    store: Store
+    folder: str
+
+    def files(self) -> list[str]:
+        """Its key files, in order."""
+        return sorted(self.store.names(self.folder))
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,7 @@ class Grouping:
     best: Column | None
     keys: str
     identity: str
+    against: tuple[Reference, ...] = ()
 
     @property
     def home(self) -> str:
@@ -74,7 +87,7 @@ def columns_of(grouping: Grouping) -> dict[Kind, dict[str, Any]]:
 def resolve_groups(
     recipe: Recipe, scorers: Sequence[Scorer], known: Catalogue, shards: Sequence[str], file: str
 ) -> list[Grouping]:
-    """The recipe's groups in its order, over these shards.
+    """The recipe's groups in its order, over these shards (none: only looked up, not against other runs).
 
     Raises:
         RecipeError: a column that does not exist, or cannot be compared in that way.
@@ -100,10 +113,12 @@ def resolve_groups(
         keys = short_hash([VERSION, kind, [each.name for each in by], entry.method, _origin(by, scorers)])
         condition = entry.after and entry.after.comparisons()
         order = entry.keep if entry.keep in ORDERS else None
-        names = {"within", "jaccard", "cosine", "eps", "clusters", "iterations", "seed", "scope", "against"}
+        names = {"within", "jaccard", "cosine", "eps", "clusters", "iterations", "seed", "scope"}
         how = entry.model_dump(mode="json", include=names)
-        parts = [keys, how, order, condition, gate and [gate.folder, gate.name], list(shards)]
-        found.append(Grouping(name, entry, kind, by, gate, best, keys, short_hash(parts)))
+        against = tuple(reference(url, keys, entry, where) for url in entry.against) if shards else ()
+        others = [[each.store.url, each.folder] for each in against]
+        parts = [keys, how, order, condition, gate and [gate.folder, gate.name], list(shards), others]
+        found.append(Grouping(name, entry, kind, by, gate, best, keys, short_hash(parts), against))
     return found
 
 
@@ -115,8 +130,8 @@ def _column(name: str, known: Catalogue, folders: Mapping[str, str], where: str,
 
 def _origin(by: Sequence[Column], scorers: Sequence[Scorer]) -> list[str]:
     """What the compared columns were measured with: the same in two runs with other names for their scores."""
-    identities = {scorer.folder: scorer.identity for scorer in scorers}
-    return [identities.get(each.folder, each.folder) for each in by]
+    origins = {scorer.folder: f"{scorer.identity} {scorer.gate}" for scorer in scorers}
+    return [origins.get(each.folder, each.folder) for each in by]
 
 
 def unfit(entry: Group, kind: Any) -> str | None:
@@ -130,31 +145,23 @@ def unfit(entry: Group, kind: Any) -> str | None:
     return "is a list, and equal lists are not looked for" if kind in (list[float], Vector) else None
 
 
-@dataclass(frozen=True)
-class Reference:
-    """The keys of another run's group: what is already owned."""
-
-    store: Store
-    folder: str
-
-    def files(self) -> list[str]:
-        """Its key files, in order."""
-        return sorted(self.store.names(self.folder))
-
-
-def reference(url: str, grouping: Grouping, where: str) -> Reference:
-    """The group of another run that was made with the same keys.
+def reference(url: str, keys: str, entry: Group, where: str) -> Reference:
+    """The largest group of another run that was made of the same keys.
 
     Raises:
         RecipeError: there is none, with what there is.
     """
-    store = Store(url)
-    made = {}
+    store, names, same = Store(url), list[str](), list[tuple[int, str]]()
     for folder in sorted(store.names("groups")):
-        if store.exists(f"groups/{folder}/group.json"):
-            made[folder] = store.get_json(f"groups/{folder}/group.json")
-    same = [folder for folder, about in made.items() if about["keys"] == grouping.keys and about["done"]]
+        if not store.exists(f"groups/{folder}/group.json"):
+            continue
+        about = store.get_json(f"groups/{folder}/group.json")
+        names.append(f"{about['name']} ({about['group'].get('scope')}{'' if about['done'] else ', not finished'})")
+        gated = about["group"].get("after") not in (None, entry.after and entry.after.model_dump(exclude_none=True))
+        if about["keys"] == keys and about["done"] and about["group"].get("scope") == "corpus" and not gated:
+            same.append((about["shards"], folder))
     if not same:
-        remedy = "run `curate group` there with the same by:, method and score (name, model, weights)"
-        raise RecipeError(f"{where}.against: {url} has no finished group like this{nearest('', list(made))}; {remedy}")
-    return Reference(store, f"groups/{same[0]}/keys")
+        remedy = "run `curate group` there with the same by:, method, scope: corpus and score (name, model, weights)"
+        there = ", ".join(names) or "none"
+        raise RecipeError(f"{where}.against: {url} has no finished group like this (there: {there}); {remedy}")
+    return Reference(store, f"groups/{max(same)[1]}/keys")

@@ -37,15 +37,15 @@ def ask(plugin: Any, method: str, given: Mapping[str, Any], where: str, default:
         raise RecipeError(f"{where}: {error}") from error
 
 
-def identity(scorer: Scorer, upstream: Scorer | None, where: str) -> str:
-    """8 hex digits of a hash of everything that could change the scores."""
+def identity(scorer: Scorer, inputs: Any, where: str) -> str:
+    """8 hex digits of a hash of everything that could change the scores; ``inputs``: the columns that it reads."""
     files = [Path(file) for file in ask(scorer.plugin, "weights", scorer.given, where, [])]
     code = sys.modules[scorer.plugin.__module__]
     looks = bool(scorer.spec.pixels or scorer.spec.data)
     parts = {
         "plugin": f"{code.__name__.partition('_plugin_')[0]}:{scorer.plugin.__qualname__}",
         "parameters": {key: repr(value) for key, value in scorer.given.items()},
-        "weights": {file.name: file_sha256(file) for file in sorted(files)},
+        "weights": sorted([file.name, file_sha256(file)] for file in files),
         "code": sorted(code_hash(file) for file in code_files(Path(str(code.__file__)))),
         "pixels": scorer.spec.pixels,
         "decoder": looks and code_hash(Path(__file__).with_name("image.py")),
@@ -54,7 +54,7 @@ def identity(scorer: Scorer, upstream: Scorer | None, where: str) -> str:
         "columns": {
             kind: {name: str(type_) for name, type_ in group.items()} for kind, group in scorer.columns.items()
         },
-        "upstream": upstream and [upstream.identity, upstream.gate],
+        "inputs": inputs,
     }
     return short_hash(parts)
 

@@ -22,7 +22,7 @@ from curate import table
 from curate.columns import KEY, Column
 from curate.compare import passes
 from curate.grouping import Grouping
-from curate.report import Report
+from curate.report import Report, StopRun
 from curate.shard import RAW
 from curate.store import Store
 
@@ -145,7 +145,15 @@ def scopes(store: Store, grouping: Grouping, shard: str, frame: pl.DataFrame) ->
     if grouping.entry.scope == "document":
         return frame["document"].to_list()
     pages = dict(Column(RAW, "url", "document").read(store, shard).select("document", "value").iter_rows())
-    return [urlsplit(pages[document] or "").netloc.lower() for document in frame["document"]]
+    return [network_location(pages[document] or "") for document in frame["document"]]
+
+
+def network_location(url: str) -> str:
+    """Host and port of a page, in lower case; of what is no URL, itself."""
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return url
 
 
 def key_of(grouping: Grouping, scope: str, values: tuple[Any, ...]) -> bytes:
@@ -153,7 +161,11 @@ def key_of(grouping: Grouping, scope: str, values: tuple[Any, ...]) -> bytes:
     if grouping.entry.method == "exact":
         return digest(scope, *values)
     value = values[0]
-    fingerprint = bytes.fromhex(value) if isinstance(value, str) else value
+    try:
+        fingerprint = bytes.fromhex(value) if isinstance(value, str) else value
+    except ValueError:
+        column = grouping.entry.by[0]
+        raise StopRun(f"group {grouping.name!r}: {column} has {value[:40]!r}, which is no hash in hex digits") from None
     return fingerprint if grouping.entry.scope == "corpus" else digest(scope) + fingerprint
 
 

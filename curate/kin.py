@@ -14,9 +14,11 @@ import pyarrow.dataset as ds
 from curate.columns import KEY
 from curate.explain import find
 from curate.grouping import Grouping
-from curate.keys import content_of, members, rows
+from curate.keys import HASH, content_of, members, rows
+from curate.recipe import RecipeError
 from curate.run import Run
 from curate.shard import RAW, open_shard
+from curate.steps import Context
 from curate.store import Store
 
 MOST = 50
@@ -54,8 +56,8 @@ def of(run: Run, name: str, pictures: Path | None = None) -> Iterator[Kin]:
     """
     for shard, document in find(run, name):
         for grouping in run.grouped:
-            if not run.store.exists(f"{grouping.folder}/{shard}.parquet"):
-                continue
+            if not Context(run.store, grouping, tuple(run.scored)).done:
+                raise RecipeError(f"{run.store.url}: group {grouping.name!r} is not finished: curate group {run.path}")
             own = rows(run.store, [f"{grouping.folder}/{shard}.parquet"], ds.field("document") == document)
             for row in own.drop_nulls("group").iter_rows(named=True):
                 if row["size"] > 1 or row["owned"]:
@@ -89,6 +91,8 @@ def distance(grouping: Grouping, mine: Any, other: Any) -> float:
     if method in ("cosine", "eps"):
         a, b = (np.asarray(each, np.float64) for each in (mine, other))
         return 1 - float(a @ b) / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12)
+    if grouping.entry.scope != "corpus":
+        mine, other = mine[HASH:], other[HASH:]
     if method == "within":
         return float((int.from_bytes(mine, "big") ^ int.from_bytes(other, "big")).bit_count())
     ours, theirs = (np.frombuffer(each, "<u4") for each in (mine, other))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ import polars as pl
 import pyarrow as pa
 
 from curate import table
-from curate.document import DOCUMENT, Document, Image
+from curate.columns import KEY
+from curate.decide import Addition
+from curate.document import DOCUMENT, Document, Image, Text
 from curate.place import Spot, arrange
 from curate.plugin import SCALARS
 from curate.recipe import Pack, Place
 from curate.report import Report, conserve
-from curate.scorer import Catalogue
+from curate.scorer import Catalogue, masker
 from curate.shard import RawShard, add_member, open_shard, open_tar
 from curate.store import Store
 from curate.writers import WRITERS, Curated, Entry
@@ -56,9 +58,12 @@ def plan(store: Store, verdicts: str, shards: Sequence[str], pack: Pack) -> Iter
     parts: list[tuple[str, int, int]] = []
     for shard in shards:
         with store.local(f"{verdicts}/{shard}.parquet") as path:
-            rows = table.read(path, ["document", "kind", "state", "bytes"]).filter(state="kept")
-        extra = pl.col("kind").replace_strict(RECKONED, return_dtype=pl.Int64)
-        extras = rows.group_by("document").agg(extra=extra.sum(), images=(pl.col("kind") == "image").sum())
+            rows = table.read(path, ["document", "kind", "state", "bytes", "added"]).filter(state="kept")
+        more = pl.col("added").bitwise_count_ones().cast(pl.Int64)
+        extra = pl.col("kind").replace_strict(RECKONED, return_dtype=pl.Int64) + more * RECKONED["text"]
+        own = (pl.col("kind") == "text").any().cast(pl.Int64)
+        pairs = pl.when(kind="image").then(pl.max_horizontal(own + more, 1)).otherwise(0)
+        extras = rows.group_by("document").agg(extra=extra.sum(), images=pairs.sum())
         kept = rows.filter(kind="document").join(extras, on="document", how="left", maintain_order="left")
         start = 0
         several = kept["images"] if WRITERS[pack.format].per_image else [1] * kept.height
@@ -84,6 +89,7 @@ class PackWorker:
     place: Place
     pack: Pack
     out: str
+    adds: Sequence[Addition] = ()
 
     def __call__(self, tar: Tar) -> Report:
         """Writes one tar, and then what is to be known of it, into ``meta/``."""
@@ -131,13 +137,15 @@ class PackWorker:
         """The tar's documents in order."""
         for shard, first, count in tar.parts:
             with open_shard(self.store, shard) as raw, self.store.local(f"{self.verdicts}/{shard}.parquet") as path:
-                kept = table.read(path, ["document", "position", "state"]).filter(state="kept")
+                kept = table.read(path, ["document", "position", "state", "added"]).filter(state="kept")
                 chosen = kept.filter(position=DOCUMENT)["document"].slice(first, count)
                 kept = kept.filter(pl.col("document").is_in(chosen.implode()))
                 yield from self._curated(shard, raw, kept)
 
     def _curated(self, shard: str, raw: RawShard, kept: pl.DataFrame) -> Iterator[Curated]:
         scores, places = self._scores(shard, kept), self._places(shard, kept)
+        added, boxes = self._added(shard, kept), self._boxes(shard, kept)
+        hide = masker(self.pack.mask, "pack.mask") if self.pack.mask else str
         positions = dict(kept.group_by("document").agg("position").iter_rows())
         for document in raw.documents():
             survivors = set(positions.get(document.id, ()))
@@ -147,11 +155,34 @@ class PackWorker:
             texts = [at for at in document.texts if at in survivors]
             own = {at: places.get((document.id, at), {}) for at in images}
             spots = arrange(self.place, images, texts, list(document.texts), own)
-            entries = [entry(document, spot, raw, scores.get((document.id, spot.position), {})) for spot in spots]
-            index = {spot.position: at for at, spot in enumerate(spots)}
-            entries = [replace(each, text=None if each.text is None else index[each.text]) for each in entries]
             conserve("segments", shard, len(images) + len(texts), len(spots))
+            entries = []
+            for spot in spots:
+                key = (document.id, spot.position)
+                entries.append(entry(document, spot, raw, scores.get(key, {}), boxes.get(key, ()), hide))
+                entries += [
+                    Entry(replace(text, text=hide(text.text)), spot.position, {}) for text in added.get(key, ())
+                ]
+            entries = numbered(entries if self.pack.join is None else joined(entries, self.pack.join))
             yield Curated(document, entries, scores.get((document.id, DOCUMENT), {}))
+
+    def _added(self, shard: str, kept: pl.DataFrame) -> dict[tuple[str, int], list[Text]]:
+        """The texts that are put after images."""
+        found: dict[tuple[str, int], list[Text]] = {}
+        for number, each in enumerate(self.adds):
+            here = kept.filter(pl.col("added").cast(pl.Int64) // (1 << number) % 2 == 1)
+            texts = here.select(*KEY).join(each.text.read(self.store, shard), on=KEY, how="left", maintain_order="left")
+            for document, position, text in texts.iter_rows():
+                found.setdefault((document, position), []).append(Text(text, each.add.text.partition(".")[0]))
+        return found
+
+    def _boxes(self, shard: str, kept: pl.DataFrame) -> dict[tuple[str, int], Sequence[float]]:
+        """The parts of images that are blurred."""
+        if self.pack.blur is None:
+            return {}
+        score, _, column = self.pack.blur.partition(".")
+        rows = self._read(self.folders[score], shard, [column], kept).drop_nulls(column).iter_rows()
+        return {(document, position): boxes for document, position, boxes in rows}
 
     def _scores(self, shard: str, kept: pl.DataFrame) -> dict[tuple[str, int], dict[str, Any]]:
         """Every scalar score of the kept segments, as "score.column" -> value."""
@@ -184,12 +215,53 @@ class PackWorker:
         return found.join(kept, on=["document", "position"], how="semi", maintain_order="left")
 
 
-def entry(document: Document, spot: Spot, raw: RawShard, scores: Mapping[str, Any]) -> Entry:
-    """A survivor with its data and scores; ``text`` is still a position in the source."""
+def entry(
+    document: Document,
+    spot: Spot,
+    raw: RawShard,
+    scores: Mapping[str, Any],
+    boxes: Sequence[float],
+    hide: Callable[[str], str],
+) -> Entry:
+    """A survivor with its data and scores, boxes blurred and texts masked; ``text`` is still a source position."""
     segment = document.segments[spot.position]
-    if isinstance(segment, Image):
-        segment = replace(segment, data=raw.bytes_of(segment.sha256))
+    if isinstance(segment, Text):
+        segment = replace(segment, text=hide(segment.text))
+    else:
+        data = raw.bytes_of(segment.sha256)
+        if boxes:
+            from curate.image import blurred  # codecs, which no other command should wait for
+
+            data = blurred(data, boxes)
+        segment = replace(segment, data=data, sha256=hashlib.sha256(data).hexdigest() if boxes else segment.sha256)
     return Entry(segment, spot.position, scores, spot.text, spot.similarity)
+
+
+def joined(entries: Sequence[Entry], between: str) -> list[Entry]:
+    """Neighbouring texts as one, empty ones left out; it bears the position of the first."""
+    found: list[Entry] = []
+    stands_for: dict[int, int] = {}
+    for each in entries:
+        last = found[-1] if found else None
+        if isinstance(each.segment, Text) and not each.segment.text.strip():
+            continue
+        if isinstance(each.segment, Text) and last is not None and isinstance(last.segment, Text):
+            text = f"{last.segment.text}{between}{each.segment.text}"
+            found[-1] = replace(last, segment=replace(last.segment, text=text))
+            stands_for[each.position] = last.position
+        else:
+            found.append(each)
+    return [
+        replace(each, text=stands_for.get(each.text, each.text) if each.text is not None else None) for each in found
+    ]
+
+
+def numbered(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries whose ``text`` is an index among them, no longer a position in the source."""
+    index: dict[int, int] = {}
+    for at, each in enumerate(entries):
+        index.setdefault(each.position, at)
+    return [replace(each, text=None if each.text is None else index.get(each.text)) for each in entries]
 
 
 def digests(path: Path) -> dict[str, str]:

@@ -20,7 +20,13 @@ view                items                                                  rows 
 ==================  =====================================================  ==================
 
 A document scorer may also give rows to the segments it saw: it then declares ``image=`` or ``text=`` columns and
-returns, for each document, a dict of position -> row (position -1 is the document).
+returns, for each document, a dict of position -> row (position -1 is the document). With ``reads="score.column"`` (or
+``on:`` in the recipe) it gets ``Encoded`` documents with that column's values by position. Behind a gate it sees only
+what passes: other texts are empty, other images failed.
+
+A pair scorer may declare ``text=`` columns as well: they go to the text that is the picture's caption, the greatest
+value where several pictures share it. The caption is the document's only text, else the image's alt text, or, with
+``text_of:`` in the recipe, the text that an image column such as ``clip.best`` points to.
 
 Two optional methods make a class fast. ``prepare(image)`` runs in the decoding threads, once per picture, and the batch
 call receives its results in place of images. ``encode_image(batch)`` and ``encode_text(texts)`` turn a document
@@ -81,6 +87,7 @@ class Spec:
     data: bool
     batch: int
     requires: tuple[str, ...] = ()
+    reads: str | None = None
 
     @property
     def per_document(self) -> bool:
@@ -101,6 +108,7 @@ def scores(
     data: bool = False,
     batch: int = 64,
     requires: tuple[str, ...] = (),
+    reads: str | None = None,
     **columns: Any,
 ) -> Callable[[Plugin], Plugin]:
     """Declares a scorer: its view and its columns. See the module's first lines for the protocol.
@@ -111,8 +119,10 @@ def scores(
     reading_column = view not in get_args(View)
     if reading_column and view.count(".") != 1:
         raise TypeError(f"view {view!r}: use document, image, text, pair or <score>.<column>")
-    if view != "document" and (image or text):
-        raise TypeError(f"view {view!r}: only a document scorer declares image= or text= columns")
+    if (view != "document" and image) or (view not in ("document", "pair") and text):
+        raise TypeError(f"view {view!r}: only document scorers declare image= columns, and text= they and pair scorers")
+    if reads and view != "document":
+        raise TypeError(f"view {view!r}: only a document scorer reads= another column; else the column is the view")
     own: Kind = "text" if view == "text" else "document" if view == "document" else "image"
     by_kind: dict[Kind, Columns] = {own: columns} if columns else {}
     by_kind |= {"image": image} if image else {}
@@ -127,7 +137,7 @@ def scores(
             )
 
     def declare(plugin: Plugin) -> Plugin:
-        plugin.__curate__ = Spec(view, by_kind, pixels, data, batch, requires)  # type: ignore[attr-defined]
+        plugin.__curate__ = Spec(view, by_kind, pixels, data, batch, requires, reads)  # type: ignore[attr-defined]
         return plugin
 
     return declare

@@ -99,6 +99,27 @@ class Rule(Condition):
         return f"{self.kind}: {self.column} " + " ".join(f"{name} {spell(value)}" for name, value in limits.items())
 
 
+class Add(Condition):
+    """One line of ``add``: a text that a scorer made for an image is put right after it, where its column passes."""
+
+    text: str = Field(description="the image column that holds the text, e.g. capfilt.caption")
+    image: str = Field(description="the image column compared, e.g. capfilt.caption_itm")
+
+    @model_validator(mode="after")
+    def _has_condition(self) -> Self:
+        if not self.comparisons():
+            raise ValueError(f"no comparison: give one of {', '.join(Condition.model_fields)}")
+        return self
+
+
+class Balance(Section):
+    """MetaCLIP's balanced sampling, after everything else: texts whose entries are all common are thinned out."""
+
+    by: str = Field(description="a text column of matched entries: metaclip.entries")
+    most: int = Field(gt=0, description="t: an entry that more texts have is thinned out to about this many")
+    seed: int = 0
+
+
 class Score(BaseModel):
     """One entry of ``score``: which scorer, on what; every other key is a parameter of the scorer."""
 
@@ -106,14 +127,20 @@ class Score(BaseModel):
 
     use: str = Field(description="a built-in name, a file beside the recipe, or module:attribute")
     on: str | None = Field(None, description="read this column (score.column) instead of the scorer's own view")
-    after: Gate | None = Field(None, description="measure only what passes this gate")
+    text_of: str | None = Field(None, description="an image column, e.g. clip.best: which text a picture goes with")
+    after: tuple[Gate, ...] = Field((), description="measure only what passes this gate, or all of these")
 
     @property
     def parameters(self) -> dict[str, Any]:
         """What is passed to the scorer."""
         return dict(self.model_extra or {})
 
-    @field_validator("on")
+    @field_validator("after", mode="before")
+    @classmethod
+    def _one_gate(cls, after: Any) -> Any:
+        return (after,) if isinstance(after, dict | Gate) else after
+
+    @field_validator("on", "text_of")
     @classmethod
     def _is_column(cls, on: str | None) -> str | None:
         if on is not None and on.count(".") != 1:
@@ -175,8 +202,8 @@ class Group(Section):
             raise ValueError("clusters goes with cosine or eps" if self.clusters else f"{given[0]} needs clusters")
         if embeddings and (self.scope != "corpus" or self.against):
             raise ValueError(f"{self.method} groups the whole corpus, and nothing against other runs")
-        if self.against and self.scope != "corpus":
-            raise ValueError("against needs scope: corpus")
+        if self.against and (self.scope != "corpus" or self.keep is None):
+            raise ValueError("against needs scope: corpus, and keep")
         if self.keep in ORDERS and self.method != "eps":
             raise ValueError(f"keep: {self.keep} goes with eps")
         if self.keep not in (None, *ORDERS) and self.method == "eps":
@@ -210,6 +237,9 @@ class Pack(Section):
         ByteSize(1_000_000_000), gt=0, description="close a tar when the next document would bring it to about this"
     )
     shard_count: int = Field(10_000, gt=0, description="the most samples in one tar")
+    blur: str | None = Field(None, description="an image column of boxes (x0, y0, x1, y1, relative), e.g. faces.boxes")
+    mask: str | None = Field(None, description="what hides parts of texts: pii, or module:function from str to str")
+    join: str | None = Field(None, description="put between texts that stand next to each other, to make them one")
 
 
 class Resource(Section):
@@ -233,6 +263,8 @@ class Recipe(Section):
     score: dict[str, Score] = Field(default_factory=dict)
     group: dict[str, Group] = Field(default_factory=dict)
     keep: tuple[Rule, ...] = ()
+    add: tuple[Add, ...] = Field((), max_length=30)
+    balance: Balance | None = None
     empty: Literal["drop", "keep"] = Field("drop", description="documents left with no image or no text")
     place: Place = Place()
     pack: Pack = Pack()

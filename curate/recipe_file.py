@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from curate.fetched import Fetch
-from curate.recipe import Gate, Group, Pack, Place, Recipe, RecipeError, Resource, Rule, Score, nearest
+from curate.recipe import Add, Balance, Gate, Group, Pack, Place, Recipe, RecipeError, Resource, Rule, Score, nearest
 from curate.source import Source
 
 STAGES = ("fetch", "score", "group", "select", "pack")
@@ -93,6 +93,7 @@ def assign(content: Any, key: str, value: Any, path: Path) -> None:
 def explain(detail: ErrorDetails, path: Path) -> str:
     """One validation error as file: key: fault, and the nearest valid key."""
     where = ".".join(str(part) for part in detail["loc"]) or "recipe"
+    where = where.replace("after.0", "after")  # a lone gate is written without a list
     if detail["type"] == "extra_forbidden":
         return f"{path}: {where}: unknown key{nearest(str(detail['loc'][-1]), keys_at(detail['loc'][:-1]))}"
     return f"{path}: {where}: {detail['msg'].removeprefix('Value error, ')}"
@@ -101,8 +102,8 @@ def explain(detail: ErrorDetails, path: Path) -> str:
 def keys_at(place: tuple[int | str, ...]) -> list[str]:
     """The valid keys of the section that stands at this place of a recipe."""
     sections: dict[str, type[BaseModel]] = {
-        "": Recipe, "source": Source, "fetch": Fetch, "score": Score, "group": Group, "keep": Rule, "place": Place,
-        "pack": Pack, "resources": Resource,
+        "": Recipe, "source": Source, "fetch": Fetch, "score": Score, "group": Group, "keep": Rule, "add": Add,
+        "place": Place, "pack": Pack, "balance": Balance, "resources": Resource,
     }  # fmt: skip
     names = [str(part) for part in place]
     model = sections[names[0] if names else ""]

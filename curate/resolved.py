@@ -14,7 +14,7 @@ from curate.grouping import Grouping, columns_of, resolve_groups
 from curate.plugin import KINDS
 from curate.recipe import Recipe, RecipeError, nearest
 from curate.recipe_file import load
-from curate.scorer import Catalogue, Scorer, catalogue, column_kind, resolve
+from curate.scorer import Catalogue, Scorer, catalogue, column_kind, known_type, masker, resolve
 from curate.source import load_reader
 from curate.writers import WRITERS
 
@@ -78,6 +78,7 @@ class Resolved:
                 raise RecipeError(f"{where}: {rule.column!r} is no column{nearest(rule.column, counts + names)}")
             if rule.top is not None and "." not in rule.column:
                 raise RecipeError(f"{where}: top needs a measured column")
+        self._check_texts(known)
         verify = self.recipe.fetch.verify
         if verify and not any(verify in self.reader.columns.get(kind, {}) for kind in KINDS):
             raise RecipeError(f"{self.path}: fetch.verify: the corpus {self.reader.corpus!r} has no column {verify!r}")
@@ -94,3 +95,22 @@ class Resolved:
                 f"{self.path}: pack.format: no format {self.recipe.pack.format!r}"
                 f"{nearest(self.recipe.pack.format, list(WRITERS))}"
             )
+
+    def _check_texts(self, known: Catalogue) -> None:
+        """Finds what is wrong with the texts that are added or thinned out, and with what pack hides."""
+        for at, add in enumerate(self.recipe.add):
+            where = f"{self.path}: add.{at}"
+            if known_type(add.text, known, f"{where}.text") is not str:
+                raise RecipeError(f"{where}.text: {add.text} holds no texts")
+            if wrong := fault(known_type(add.image, known, f"{where}.image"), add):
+                raise RecipeError(f"{where}.image: {add.image} {wrong}")
+        if balance := self.recipe.balance:
+            column_kind(balance.by, known, f"{self.path}: balance.by", "text")
+            score, _, column = balance.by.partition(".")
+            if known[score]["text"][column] is not bytes:
+                raise RecipeError(f"{self.path}: balance.by: {balance.by} holds no entries, such as metaclip.entries")
+        boxes, where = self.recipe.pack.blur, f"{self.path}: pack.blur"
+        if boxes and known_type(boxes, known, where) != list[float]:
+            raise RecipeError(f"{where}: {boxes} is no list of boxes, such as faces.boxes")
+        if self.recipe.pack.mask:
+            masker(self.recipe.pack.mask, f"{self.path}: pack.mask")

@@ -17,13 +17,14 @@ from typing import Any, Protocol
 import polars as pl
 
 from curate import pack
+from curate.balance import Balancer, EntriesWorker
 from curate.card import card
-from curate.columns import folders_of
+from curate.columns import Column, folders_of
 from curate.decide import Bound
 from curate.executor import Executor, Failure, Worker, name_of
 from curate.fetch import FetchWorker
 from curate.group import steps
-from curate.grouping import Grouping, reference
+from curate.grouping import Grouping
 from curate.keys import chunks
 from curate.planned import Planned
 from curate.plugin import KINDS
@@ -31,11 +32,11 @@ from curate.recipe import RecipeError, Resource
 from curate.report import Report, StopRun
 from curate.score import ScoreWorker
 from curate.scorer import Scorer
-from curate.select import SelectWorker, bind, funnel, verdict_hash
+from curate.select import SelectWorker, bind, bind_adds, funnel, verdict_hash
 from curate.shard import RAW
 from curate.steps import Context, about
 from curate.store import Store
-from curate.survive import CandidatesWorker, LosersWorker, Picker, loser_jobs
+from curate.survive import CandidatesWorker, LosersWorker, LostWorker, Picker, loser_jobs
 from curate.top import top_threshold
 
 LISTED = 50
@@ -72,6 +73,7 @@ class Run(Planned):
     partial: bool = False
     failures: list[Failure] = field(default_factory=list)
     _counts: dict[str, Counter[str]] = field(default_factory=dict)
+    _grouped: dict[tuple[str, ...], list[Grouping]] = field(default_factory=dict)
 
     def fetch(self) -> None:
         """Downloads the shards that are not there."""
@@ -110,26 +112,25 @@ class Run(Planned):
     @property
     def grouped(self) -> list[Grouping]:
         """The recipe's groups over what has been scored."""
-        return self.groupings(self.scored)
+        shards = tuple(self.scored)
+        if shards not in self._grouped:  # another run that is grouped against may lie far away
+            self._grouped[shards] = self.groupings(shards)
+        return self._grouped[shards]
 
     def group(self) -> None:
         """Finds what is a duplicate of what."""
         self._refuse_partial()
         shards = self.scored
         for grouping in self.grouped if shards else ():
-            if (
-                self.store.exists(f"{grouping.home}/group.json")
-                and self.store.get_json(f"{grouping.home}/group.json")["done"]
-            ):
+            context = Context(self.store, grouping, tuple(shards))
+            if context.done:
                 continue
-            where = f"{self.path}: group.{grouping.name}"
-            against = tuple(reference(url, grouping, where) for url in grouping.entry.against)
-            self.store.put_json(f"{grouping.home}/group.json", about(grouping, done=False))
-            for step in steps(Context(self.store, grouping, tuple(shards), against)):
+            self.store.put_json(f"{grouping.home}/group.json", about(context, done=False))
+            for step in steps(context):
                 self._stage("group", step.todo, step.worker, step.done, self._resource("group", []), grouping.name)
                 if any(failure.stage == "group" for failure in self.failures):
                     self.finish("score")
-            self.store.put_json(f"{grouping.home}/group.json", about(grouping, done=True))
+            self.store.put_json(f"{grouping.home}/group.json", about(context, done=True))
 
     @property
     def folders(self) -> dict[str, str]:
@@ -146,7 +147,7 @@ class Run(Planned):
     @property
     def verdicts(self) -> str:
         """The folder of the verdicts that this recipe comes to."""
-        return f"verdicts/{verdict_hash(self.recipe, self.bound, self.scored, self.grouped)}"
+        return f"verdicts/{verdict_hash(self.recipe, self.bound, self.scored, self.grouped, self.scorers)}"
 
     @property
     def scored(self) -> list[str]:
@@ -164,7 +165,8 @@ class Run(Planned):
         rules = {"keep": [str(each.rule) for each in bound], "top": [each.threshold for each in bound]}
         if todo:
             self.store.put_json(f"{folder}/rules.json", rules)
-        worker = SelectWorker(self.store, bound, self.recipe.empty, folder)
+        adds = bind_adds(self.recipe, self.scorers, self.known)
+        worker = SelectWorker(self.store, bound, self.recipe.empty, folder, adds=adds)
         if todo:
             worker = self._pick(worker, shards)
         self._stage("select", todo, worker, len(shards) - len(todo), self._resource("select", []))
@@ -177,16 +179,32 @@ class Run(Planned):
     def _pick(self, worker: SelectWorker, shards: Sequence[str]) -> SelectWorker:
         """Finds the losers of each group among what the rules and the groups before it leave."""
         at = {shard: number for number, shard in enumerate(shards)}
+        chunk_of = {shard: chunk.shard for chunk in chunks(shards) for shard in chunk.shards}
         for grouping in (each for each in self.grouped if each.picks):
-            picker = Picker(grouping, at)
+            picker = Picker(grouping, at, chunk_of)
             if not picker.local:
                 candidates = CandidatesWorker(self.store, picker, worker.left, worker.folder)
                 self._pass(picker.folder(worker.folder, "candidates"), chunks(shards), candidates, grouping.name)
                 jobs = loser_jobs(self.store, picker, worker.folder)
                 losers = LosersWorker(self.store, picker, worker.folder, len(jobs))
                 self._pass(picker.folder(worker.folder, "losers"), jobs, losers, grouping.name)
+                lost = LostWorker(self.store, picker, worker.folder)
+                self._pass(picker.folder(worker.folder, "lost"), chunks(shards), lost, grouping.name)
             worker = replace(worker, pickers=(*worker.pickers, picker))
+        if self.balancer and shards:
+            entries = EntriesWorker(self.store, self.balancer, worker.left, worker.folder)
+            self._pass(f"{worker.folder}/balance", chunks(shards), entries, "balance")
+            worker = replace(worker, pickers=(*worker.pickers, self.balancer))
         return worker
+
+    @property
+    def balancer(self) -> Balancer | None:
+        """The recipe's ``balance`` with its column."""
+        balance = self.recipe.balance
+        if balance is None:
+            return None
+        score, _, column = balance.by.partition(".")
+        return Balancer(balance, Column(folders_of(self.scorers)[score], column, "text", bytes))
 
     def _pass(self, folder: str, jobs: Sequence[Any], worker: Worker, name: str) -> None:
         """One of the passes that look at all shards before any is decided."""
@@ -225,9 +243,9 @@ class Run(Planned):
             return
         tars = list(pack.plan(self.store, self.verdicts, shards, self.recipe.pack))
         done = self.store.names(f"{out}/meta")
-        folders = self.folders
+        folders, adds = self.folders, bind_adds(self.recipe, self.scorers, self.known)
         worker = pack.PackWorker(
-            self.store, self.verdicts, folders, self.known, self.recipe.place, self.recipe.pack, out
+            self.store, self.verdicts, folders, self.known, self.recipe.place, self.recipe.pack, out, adds
         )
         todo = [tar for tar in tars if f"{tar.shard}.json" not in done]
         self._stage("pack", todo, worker, len(tars) - len(todo), self._resource("pack", []))

@@ -19,6 +19,8 @@ from curate import table
 from curate.batch import show_pictures
 from curate.compare import passes
 from curate.document import DOCUMENT
+from curate.plugin import Kind
+from curate.recipe import Gate
 from curate.report import Report, StopRun, conserve
 from curate.scorer import Scorer
 from curate.shard import RawShard, open_shard
@@ -53,19 +55,24 @@ class ScoreWorker:
         if self.store.exists(name):
             return None
         targets = raw.segments.filter(pl.col("kind").is_in(list(scorer.columns)))
-        open_keys = targets.select("document", "position")
-        if scorer.after:
-            open_keys = gated(scorer, open_keys, self._column(scorer.after.score, raw, shard))
+        open_keys, hidden = targets.select("document", "position"), set[Key]()
+        for kind, gate in scorer.gates:
+            column = self._column(gate.score, raw, shard)
+            open_keys = gated(scorer, kind, gate, open_keys, column)
+            hidden |= held_back(kind, gate, raw.segments, column)
         keys = set(open_keys.iter_rows())
         before = self._behind_other_gates(scorer, shard, keys, raw.content)
         if before is not None:
             keys -= keys_of(before)
             open_keys = open_keys.filter([key in keys for key in open_keys.iter_rows()])
-        values = None
-        if scorer.upstream:
-            column = self._column(scorer.view, raw, shard).drop_nulls("value")
-            values = open_keys.join(column, on=["document", "position"], how="inner", maintain_order="left")
-        return Task(scorer, targets, keys, before, values, raw.content)
+        values = of = None
+        if scorer.input:
+            values = self._column(scorer.input, raw, shard).drop_nulls("value")
+            if not scorer.reads:
+                values = open_keys.join(values, on=["document", "position"], how="inner", maintain_order="left")
+        if scorer.text_of:
+            of = self._column(scorer.text_of, raw, shard).drop_nulls("value").select("document", "position", "value")
+        return Task(scorer, targets, keys, before, values, raw.content, of, hidden)
 
     def _behind_other_gates(self, scorer: Scorer, shard: str, keys: set[Key], content: str) -> pa.Table | None:
         """The rows of these keys that the same scorer measured under other gates."""
@@ -113,7 +120,7 @@ class ScoreWorker:
     def _write(self, task: Task, shard: str, report: Report) -> None:
         """Commits a task's table and counts its rows."""
         content = task.table()
-        if not task.scorer.after:
+        if not task.scorer.gates:
             conserve(f"targets of {task.scorer.name}", shard, task.targets.height, content.num_rows)
         with self.store.writing(f"{task.scorer.folder}/{shard}.parquet") as path:
             table.write(path, content, raw=task.content)
@@ -137,7 +144,7 @@ def waves(scorers: Sequence[Scorer]) -> Iterator[list[Scorer]]:
     group: list[Scorer] = []
     for scorer in scorers:
         names = {each.name for each in group}
-        if scorer.upstream in names or (scorer.after and scorer.after.score.split(".")[0] in names):
+        if scorer.upstream & names:
             yield group
             group = []
         group.append(scorer)
@@ -145,13 +152,26 @@ def waves(scorers: Sequence[Scorer]) -> Iterator[list[Scorer]]:
         yield group
 
 
-def gated(scorer: Scorer, keys: pl.DataFrame, column: pl.DataFrame) -> pl.DataFrame:
-    """The keys that a scorer's gate lets through; a gate on another kind of segment opens whole documents."""
-    assert scorer.after
-    kind = {pl.Float32: float, pl.String: str, pl.Boolean: bool}.get(column["value"].dtype.base_type(), int)
-    let = column.filter(passes(pl.col("value"), kind, scorer.after).fill_null(value=False))
-    if scorer.gate_kind == "document":
+def gated(scorer: Scorer, kind: Kind, gate: Gate, keys: pl.DataFrame, column: pl.DataFrame) -> pl.DataFrame:
+    """The keys that a gate lets through; a gate on another kind of segment opens whole documents."""
+    let = column.filter(opens(gate, column))
+    if kind == "document":
         let = let.filter(pl.col("position") == DOCUMENT)
-    if scorer.gate_kind not in scorer.columns or "document" in scorer.columns:
+    if kind not in scorer.columns or "document" in scorer.columns:
         return keys.join(let.select("document").unique(), on="document", how="semi", maintain_order="left")
     return keys.join(let.select("document", "position"), on=["document", "position"], how="semi", maintain_order="left")
+
+
+def held_back(kind: Kind, gate: Gate, segments: pl.DataFrame, column: pl.DataFrame) -> set[Key]:
+    """The segments of a gate's kind that it does not let through."""
+    if kind == "document":
+        return set()
+    let = column.filter(opens(gate, column))
+    shut = segments.filter(pl.col("kind") == kind).join(let, on=["document", "position"], how="anti")
+    return set(shut.select("document", "position").iter_rows())
+
+
+def opens(gate: Gate, column: pl.DataFrame) -> pl.Expr:
+    """Where a gate's column passes."""
+    kind = {pl.Float32: float, pl.String: str, pl.Boolean: bool}.get(column["value"].dtype.base_type(), int)
+    return passes(pl.col("value"), kind, gate).fill_null(value=False)

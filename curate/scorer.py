@@ -45,9 +45,10 @@ class Scorer:
     view: str
     columns: Mapping[Kind, Columns]
     identity: str
-    after: Gate | None = None
-    gate_kind: Kind | None = None
+    gates: tuple[tuple[Kind, Gate], ...] = ()
     gate: str = ""
+    reads: str | None = None
+    text_of: str | None = None
 
     @property
     def folder(self) -> str:
@@ -60,9 +61,15 @@ class Scorer:
         return {name: kind for group in self.columns.values() for name, kind in group.items()}
 
     @property
-    def upstream(self) -> str | None:
-        """The score whose column it reads, if any."""
-        return self.view.split(".")[0] if "." in self.view else None
+    def input(self) -> str | None:
+        """The column that it reads, if any."""
+        return self.view if "." in self.view else self.reads
+
+    @property
+    def upstream(self) -> set[str]:
+        """The scores whose columns it reads or is gated by."""
+        names = (self.input, self.text_of, *(gate.score for _, gate in self.gates))
+        return {name.split(".")[0] for name in names if name}
 
     def build(self) -> Callable[[list[Any]], list[Any]]:
         """Its batch call; loads the model."""
@@ -92,9 +99,9 @@ def resolve(recipe: Recipe, folder: Path, corpus: Reader, file: str) -> list[Sco
 
 def needs(entry: Score, recipe: Recipe, folder: Path, file: str, name: str) -> set[str]:
     """The names of the scores that an entry reads or is gated by."""
-    view = entry.on or declared(entry.use, folder, f"{file}: score.{name}.use")[1].view
-    names = {view.split(".")[0]} if "." in view else set()
-    names |= {entry.after.score.split(".")[0]} if entry.after else set()
+    spec = declared(entry.use, folder, f"{file}: score.{name}.use")[1]
+    columns = (entry.on or spec.reads or spec.view, entry.text_of, *(gate.score for gate in entry.after))
+    names = {column.split(".")[0] for column in columns if column and "." in column}
     unknown = names - set(recipe.score) - {"raw", "source"}
     if unknown:
         raise RecipeError(
@@ -116,29 +123,53 @@ def _resolve_one(
             *list(inspect.signature(plugin).parameters)[1:]
         ]
         raise RecipeError(f"{where}: {error}; {entry.use} takes {', '.join(options) or 'no parameters'}") from None
-    view, columns = entry.on or spec.view, dict(spec.columns)
-    upstream = None
+    view, columns, reads = entry.on or spec.view, dict(spec.columns), None
+    if spec.view == "document":
+        view, reads = "document", entry.on or spec.reads
+    if entry.text_of and view != "pair":
+        raise RecipeError(f"{where}.text_of: goes with scorers of pairs; {entry.use} looks at {view}")
+    if entry.text_of and known_type(entry.text_of, known, f"{where}.text_of") is not int:
+        raise RecipeError(f"{where}.text_of: {entry.text_of} is no number of a text, such as clip.best")
+    if reads:
+        column_kind(reads, known, f"{where}.on", prefer="image")
     if "." in view:
         kind = column_kind(view, known, f"{where}.on", prefer=next(iter(spec.columns)))
         columns = {kind: {key: value for group in spec.columns.values() for key, value in group.items()}}
-        upstream = found.get(view.split(".")[0])
-    gate_kind, gate = None, ""
-    if entry.after:
-        looked_at, _, column = entry.after.score.partition(".")
-        gate_kind = column_kind(entry.after.score, known, f"{where}.after.score", prefer=next(iter(columns)))
-        if wrong := fault(known[looked_at][gate_kind][column], entry.after):
-            raise RecipeError(f"{where}.after: {entry.after.score} {wrong}")
-        source = [found[looked_at].identity, found[looked_at].gate] if looked_at in found else []
-        gate = short_hash([entry.after.comparisons(), entry.after.score, *source])
-    if gate_kind not in (None, "document", *columns) and view not in {"document", "pair"}:
-        raise RecipeError(f"{where}.after: {entry.after and entry.after.score} is a column of {gate_kind}s")
+    gates = tuple(_gate(each, columns, view, known, f"{where}.after") for each in entry.after)
+    gate = short_hash([[each.comparisons(), each.score, _state(each.score, found)] for each in entry.after])
     if spec.pixels is not None:
         spec = replace(spec, pixels=ask(plugin, "pixels", given, where, spec.pixels))
     if recipe.decode == "exact" and spec.pixels is not None:
         spec = replace(spec, pixels="full")
     batch = recipe.resources[name].batch if name in recipe.resources else None
-    scorer = Scorer(name, plugin, given, replace(spec, batch=batch or spec.batch), view, columns, "", entry.after)
-    return replace(scorer, gate_kind=gate_kind, gate=gate, identity=identity(scorer, upstream, where))
+    scorer = Scorer(name, plugin, given, replace(spec, batch=batch or spec.batch), view, columns, "", gates)
+    scorer = replace(scorer, gate=gate if gates else "", reads=reads, text_of=entry.text_of)
+    inputs = [[each, _state(each, found)] for each in (scorer.input, scorer.text_of) if each]
+    return replace(scorer, identity=identity(scorer, inputs, where))
+
+
+def _gate(gate: Gate, columns: Mapping[Kind, Columns], view: str, known: Catalogue, where: str) -> tuple[Kind, Gate]:
+    """A gate with the kind of segments that it looks at."""
+    looked_at, _, column = gate.score.partition(".")
+    kind = column_kind(gate.score, known, f"{where}.score", prefer=next(iter(columns)))
+    if wrong := fault(known[looked_at][kind][column], gate):
+        raise RecipeError(f"{where}: {gate.score} {wrong}")
+    if kind not in ("document", *columns) and view not in {"document", "pair"}:
+        raise RecipeError(f"{where}: {gate.score} is a column of {kind}s")
+    return kind, gate
+
+
+def _state(column: str, found: Mapping[str, Scorer]) -> list[str]:
+    """What the values of a column depend on; nothing for what the download or the corpus says."""
+    scorer = found.get(column.split(".")[0])
+    return [scorer.identity, scorer.gate] if scorer else []
+
+
+def known_type(name: str, known: Catalogue, where: str) -> Any:
+    """The type of an image column."""
+    score, _, column = name.partition(".")
+    column_kind(name, known, where, "image")
+    return known[score]["image"][column]
 
 
 def catalogue(scorers: Mapping[str, Scorer] | list[Scorer], corpus: Reader) -> Catalogue:
@@ -192,6 +223,21 @@ def find(use: str, folder: Path, where: str = "use") -> Any:
     if places[2]:
         return installed[use].load()
     raise RecipeError(f"{where}: no scorer named {use!r}{nearest(use, [*built_in, *installed])}")
+
+
+def masker(name: str, where: str) -> Callable[[str], str]:
+    """What hides parts of texts: ``mask`` of a built-in scorer's module, or module:function.
+
+    Raises:
+        RecipeError: there is no such function.
+    """
+    module, _, attribute = name.partition(":")
+    module, attribute = (module, attribute) if attribute else (f"curate.filters.{module}", "mask")
+    try:
+        found: Callable[[str], str] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise RecipeError(f"{where}: {name!r}: {error}") from None
+    return found
 
 
 def declared(use: str, folder: Path, where: str) -> tuple[Any, Spec]:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from curate.estimate import ASSUMED, Plan
 from curate.explain import Histogram, Line, totals
 from curate.kin import Kin
 from curate.report import Report
@@ -134,6 +135,22 @@ def show_group(console: Console, kin: Kin) -> None:
         what = "".join(letter if letter.isprintable() else " " for letter in each.what)[:160]
         grid.add_row(each.document[:12], str(each.position), each.distance, verdict, escape(what), escape(each.picture))
     console.print(grid)
+
+
+def show_plan(console: Console, plan: Plan) -> None:
+    """What a recipe would do, and what a worker would take."""
+    known = "not planned yet" if plan.shards is None else f"{plan.shards:,} shards"
+    console.print(f"[bold]{plan.recipe}[/]: {known}", highlight=False)
+    grid = Table(box=box.SIMPLE, show_header=True)
+    for heading in ("score", "use", "looks at", "reads", "columns", "pass", "pictures", "weights"):
+        grid.add_column(heading, overflow="fold", max_width=40)
+    for line in plan.lines:
+        weights = f"{line.weights / 1e6:,.1f} MB" if line.weights else ""
+        names = (line.name, line.use, line.view, line.reads, line.columns, str(line.wave), line.pictures, weights)
+        grid.add_row(*map(escape, names))
+    console.print(grid)
+    console.print(f"Memory of a worker that holds them all: about {plan.memory / 1e9:.1f} GB", highlight=False)
+    console.print(f"  assumed: {ASSUMED}", highlight=False)
 
 
 def show_histogram(console: Console, histogram: Histogram) -> None:

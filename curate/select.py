@@ -16,15 +16,14 @@ from typing import Any
 import polars as pl
 
 from curate import table
-from curate.columns import folders_of
-from curate.decide import Bound, decide, judge
+from curate.columns import Column, folders_of
+from curate.decide import Addition, Bound, additions, decide, judge
 from curate.grouping import Grouping
 from curate.recipe import Recipe
 from curate.report import Report, conserve
 from curate.scorer import Catalogue, Scorer
 from curate.shard import RAW
 from curate.store import Store
-from curate.survive import Picker
 
 
 def bind(
@@ -42,13 +41,33 @@ def bind(
     return bound
 
 
+def bind_adds(recipe: Recipe, scorers: Sequence[Scorer], known: Catalogue) -> list[Addition]:
+    """The lines of ``add`` with their columns looked up."""
+    folders, found = folders_of(scorers), []
+    for add in recipe.add:
+        columns = []
+        for name in (add.text, add.image):
+            score, _, column = name.partition(".")
+            columns.append(Column(folders[score], column, "image", known[score]["image"][column]))
+        found.append(Addition(add, *columns))
+    return found
+
+
 def verdict_hash(
-    recipe: Recipe, bound: Sequence[Bound], shards: Sequence[str], groupings: Sequence[Grouping] = ()
+    recipe: Recipe,
+    bound: Sequence[Bound],
+    shards: Sequence[str],
+    groupings: Sequence[Grouping] = (),
+    scorers: Sequence[Scorer] = (),
 ) -> str:
     """8 hex digits of everything that decides: rules, the identity of scores and groups they read, and the shards."""
     parts = [[each.rule.model_dump(), each.folder] for each in bound]
     kept = [[each.home, each.entry.keep, each.best and each.best.folder] for each in groupings if each.picks]
-    whole = [parts, recipe.empty, list(shards), *([kept] if kept else [])]
+    folders = folders_of(scorers)
+    more = [[add.model_dump(), folders[add.text.split(".")[0]], folders[add.image.split(".")[0]]] for add in recipe.add]
+    if recipe.balance:
+        more.append([recipe.balance.model_dump(), folders[recipe.balance.by.split(".")[0]]])
+    whole = [parts, recipe.empty, list(shards), kept, more]
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:8]
 
 
@@ -60,14 +79,16 @@ class SelectWorker:
     bound: Sequence[Bound]
     empty: str
     folder: str
-    pickers: Sequence[Picker] = ()
+    pickers: Sequence[Any] = ()
+    adds: Sequence[Addition] = ()
 
     def __call__(self, shard: str) -> Report:
         """Writes the verdicts of one shard."""
         began = time.monotonic()
         raw, content = self._raw(shard)
         picks = [picker.pick(self.store, self.folder, shard, content) for picker in self.pickers]
-        verdicts = decide(raw, self.bound, self._values(shard, content), self.empty, picks)
+        added = self._added(shard, content)
+        verdicts = decide(raw, self.bound, self._values(shard, content), self.empty, picks, added)
         verdicts = verdicts.with_columns(reason=pl.coalesce("reason", raw["said"]))
         conserve("segments", shard, raw.height, verdicts.height)
         with self.store.writing(f"{self.folder}/{shard}.parquet") as path:
@@ -81,7 +102,13 @@ class SelectWorker:
         """What all rules and picks leave of a shard, and the hash of what that holds."""
         raw, content = self._raw(shard)
         picks = [picker.pick(self.store, self.folder, shard, content) for picker in self.pickers]
-        return judge(raw, self.bound, self._values(shard, content), self.empty, picks), content
+        added = self._added(shard, content)
+        return judge(raw, self.bound, self._values(shard, content), self.empty, picks, added), content
+
+    def _added(self, shard: str, content: str) -> pl.DataFrame | None:
+        """After which images texts are put."""
+        read = [[column.read(self.store, shard, content) for column in (each.text, each.image)] for each in self.adds]
+        return additions(self.adds, [(texts, values) for texts, values in read])
 
     def _raw(self, shard: str) -> tuple[pl.DataFrame, str]:
         """The rows of a raw shard with what decisions look at, and its content's hash."""

@@ -73,11 +73,11 @@ def assign(vectors: Vectors, centroids: Floats) -> tuple[npt.NDArray[np.int32], 
     cluster, similarity = np.zeros(len(vectors), np.int32), np.zeros(len(vectors), np.float32)
     size = max(64, (1 << 22) // len(centres))
     for at in range(0, len(vectors), size):
-        block = vectors[at : at + size]
-        products = _unit(block) @ centres.T
+        block = _unit(vectors[at : at + size])
+        products = block @ centres.T
         limit = products.max(axis=1) - 2 * _margin(centres.shape[1])
         row, centre = np.divmod(np.flatnonzero(products >= limit[:, None]), len(centres))
-        cosines = _cosines(block, row, centroids, centre)
+        cosines = _cosines(block, row, centres, centre)
         best = np.lexsort((centre, -cosines, row))[np.searchsorted(row, np.arange(len(block)))]
         cluster[at : at + size], similarity[at : at + size] = centre[best], cosines[best]
     return cluster, similarity
@@ -103,12 +103,12 @@ def duplicates(vectors: Vectors, order: Indices, eps: float, most: int = 16) -> 
     The cosine is NaN where there is none: these are what SemDeDup keeps. Once ``most`` witnesses are found that are as
     near as ``CLOSED``, better ones may be missed, by at most 1e-5. Indices are those of ``vectors``.
 
-    Memory: a copy of the vectors, sketches of at most half a float32 copy, and blocks. Time is quadratic in n, but
+    Memory: a copy of the vectors as float32, sketches of at most half of that, and blocks. Time is quadratic in n, but
     linear where all are as good as equal.
     """
     limit = np.float32(1 - eps)
     order = np.asarray(order, np.int64)
-    rows = vectors[order]
+    rows = _unit(vectors, order)
     sketch = _sketch(rows, limit)
     parts: list[Triples] = []
     for top in range(0, len(rows), ROWS):
@@ -128,19 +128,21 @@ def duplicates(vectors: Vectors, order: Indices, eps: float, most: int = 16) -> 
 def near(vectors: Vectors, cosine: float) -> Iterator[Triples]:
     """All pairs i < j with at least this cosine in float32, and their cosines, in chunks of up to 32,768."""
     limit = np.nextafter(np.float32(cosine), np.float32(-2))
-    sketch = _sketch(vectors, limit)
-    for top in range(0, len(vectors), ROWS):
-        floor = np.full(min(ROWS, len(vectors) - top), limit)
+    rows = _unit(vectors)
+    sketch = _sketch(rows, limit)
+    for top in range(0, len(rows), ROWS):
+        floor = np.full(min(ROWS, len(rows) - top), limit)
         for left in range(0, top + 1, COLUMNS):
-            for later, earlier, similarity in _near(vectors, sketch, top, left, floor):
+            for later, earlier, similarity in _near(rows, sketch, top, left, floor):
                 yield earlier, later, similarity
 
 
-def _unit(vectors: npt.NDArray[Any]) -> Floats:
-    """The vectors with length 1 as float32; those that are zero or not finite as zeros."""
-    unit = np.empty(vectors.shape, np.float32)
-    for at in range(0, len(vectors), CHUNK):
-        part, to = vectors[at : at + CHUNK], unit[at : at + CHUNK]
+def _unit(vectors: npt.NDArray[Any], order: Indices | None = None) -> Floats:
+    """The vectors, in this order, with length 1 as float32; those that are zero or not finite as zeros."""
+    unit = np.empty((len(vectors) if order is None else len(order), vectors.shape[1]), np.float32)
+    for at in range(0, len(unit), CHUNK):
+        part = vectors[at : at + CHUNK] if order is None else vectors[order[at : at + CHUNK]]
+        to = unit[at : at + CHUNK]
         squares = _widened(part, to)
         with np.errstate(divide="ignore", invalid="ignore"):
             scale = 1 / np.sqrt(squares)
@@ -177,7 +179,7 @@ def _margin(width: int) -> np.float32:
     return np.float32(width * 2.0**-22)
 
 
-def _sketch(rows: Vectors, limit: np.float32) -> Floats | None:
+def _sketch(rows: Floats, limit: np.float32) -> Floats | None:
     """A few coordinates of each vector and the length of the rest: their products are upper bounds of cosines.
 
     By Cauchy and Schwarz, x.y <= Px.Py + |x - Px| |y - Py|. P keeps the coordinates that differ most between vectors,
@@ -185,7 +187,7 @@ def _sketch(rows: Vectors, limit: np.float32) -> Floats | None:
     the speed, not on the result. None where half of the coordinates would not do.
     """
     count, width = rows.shape
-    sample = _unit(rows[:: -(-count // 128) or 1])
+    sample = rows[:: -(-count // 128) or 1]
     pairs = len(sample) // 2
     if pairs < 32:
         return None
@@ -200,13 +202,13 @@ def _sketch(rows: Vectors, limit: np.float32) -> Floats | None:
     kept = np.sort(spread[: size - 1])
     sketch = np.empty((count, size), np.float32)
     for at in range(0, count, CHUNK):
-        inside = np.take(_unit(rows[at : at + CHUNK]), kept, axis=1)
+        inside = np.take(rows[at : at + CHUNK], kept, axis=1)
         sketch[at : at + CHUNK, :-1] = inside
         sketch[at : at + CHUNK, -1] = np.sqrt(np.maximum(1 - _squares(inside), 0) + _margin(width))
     return sketch
 
 
-def _near(rows: Vectors, sketch: Floats | None, top: int, left: int, floor: Floats) -> Iterator[Triples]:
+def _near(rows: Floats, sketch: Floats | None, top: int, left: int, floor: Floats) -> Iterator[Triples]:
     """The pairs of a block, (later, earlier, cosine), with a cosine above the later one's floor.
 
     The caller may raise ``floor`` between two of them; infinite, it ends the comparison of a row.
@@ -222,13 +224,13 @@ def _near(rows: Vectors, sketch: Floats | None, top: int, left: int, floor: Floa
         if len(pairs[0]) * DENSE <= ROWS * COLUMNS:
             yield from _checked(rows, *pairs, top, floor)
             return
-    ours = _unit(rows[below])
+    ours = rows[below]
     for tile in range(left, right, TILE):
         first = max(tile + 1 - top, 0)
         live = first + np.flatnonzero(np.isfinite(floor[first:]))
         if len(live):
             left_ = ours[first:] if len(live) == len(floor) - first else ours[live]
-            at, column = _above(left_, _unit(rows[tile : min(tile + TILE, below.stop)]), floor[live] - margin)
+            at, column = _above(left_, rows[tile : min(tile + TILE, right)], floor[live] - margin)
             yield from _checked(rows, *_before(top + live[at], tile + column), top, floor)
 
 
@@ -244,7 +246,7 @@ def _before(later: Indices, earlier: Indices) -> tuple[Indices, Indices]:
     return later[right], earlier[right]
 
 
-def _checked(rows: Vectors, later: Indices, earlier: Indices, top: int, floor: Floats) -> Iterator[Triples]:
+def _checked(rows: Floats, later: Indices, earlier: Indices, top: int, floor: Floats) -> Iterator[Triples]:
     """Those of the pairs whose cosine is above the later one's floor."""
     if len(later):
         similarity = _cosines(rows, later, rows, earlier)
@@ -252,8 +254,8 @@ def _checked(rows: Vectors, later: Indices, earlier: Indices, top: int, floor: F
         yield later[above], earlier[above], similarity[above]
 
 
-def _cosines(left: Vectors, i: Indices, right: Vectors, j: Indices) -> Floats:
-    """Cosines of left[i] with right[j], as the head of this file defines them."""
+def _cosines(left: Floats, i: Indices, right: Floats, j: Indices) -> Floats:
+    """Cosines of left[i] with right[j], of unit vectors, as the head of this file defines them."""
     if len(i) > 8 * CHUNK:
         rows, columns = np.unique(i), np.unique(j)
         if len(rows) * len(columns) <= 32 * len(i):
@@ -269,11 +271,11 @@ def _cosines(left: Vectors, i: Indices, right: Vectors, j: Indices) -> Floats:
     return cosines
 
 
-def _fixed(vectors: Vectors) -> npt.NDArray[np.float64]:
+def _fixed(unit: Floats) -> npt.NDArray[np.float64]:
     """Unit vectors as integers of 26 bits."""
-    unit = _unit(vectors)
-    unit *= np.float32(2.0**26)
-    return np.rint(unit, out=unit).astype(np.float64)
+    scaled = unit * np.float32(2.0**26)
+    np.rint(scaled, out=scaled)
+    return scaled.astype(np.float64)
 
 
 def _nearest(parts: Sequence[Triples], most: int) -> Triples:

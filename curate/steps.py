@@ -9,10 +9,11 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.dataset as ds
 
 from curate import table
 from curate.columns import KEY, StaleScores
-from curate.grouping import Grouping, Reference
+from curate.grouping import Grouping
 from curate.keys import Chunk, content_of, members, rows
 from curate.report import Report, conserve
 from curate.store import Store
@@ -38,38 +39,49 @@ class Context:
     store: Store
     grouping: Grouping
     shards: tuple[str, ...]
-    against: tuple[Reference, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """Whether the group was finished, and every table is still there."""
+        name = f"{self.grouping.home}/group.json"
+        if not self.store.exists(name) or not self.store.get_json(name)["done"]:
+            return False
+        there = self.store.names(self.grouping.folder)
+        return all(f"{shard}.parquet" in there for shard in self.shards)
 
     def name(self, step: str, job: str) -> str:
         """The file that a job writes."""
         return f"{self.grouping.home}/{step}/{job}.parquet"
 
-    def read(self, step: str, wanted: Any = None, columns: list[str] | None = None) -> pl.DataFrame:
-        """All files of a step as one frame, or the rows that a filter wants."""
+    def read(
+        self, step: str, wanted: Any = None, columns: list[str] | None = None, job: str | None = None
+    ) -> pl.DataFrame:
+        """All files of a step as one frame, or one job's, or the rows that a filter wants."""
+        there = sorted(self.store.names(f"{self.grouping.home}/{step}"))
         names = [
-            f"{self.grouping.home}/{step}/{name}" for name in sorted(self.store.names(f"{self.grouping.home}/{step}"))
+            f"{self.grouping.home}/{step}/{name}" for name in there if job in (None, name.removesuffix(".parquet"))
         ]
         return rows(self.store, names, wanted, columns)
 
     def step(self, name: str, jobs: Sequence[Any], worker: Callable[[Any], Report]) -> Step:
         """A step with the jobs that have no file yet."""
         there = self.store.names(f"{self.grouping.home}/{name}")
-        todo = [job for job in jobs if f"{getattr(job, 'shard', job)}.parquet" not in there]
+        todo = [job for job in jobs if not {f"{name}.parquet" for name in written_by(job)} <= there]
         return Step(name, todo, len(jobs) - len(todo), worker)
 
 
+def written_by(job: Any) -> Sequence[str]:
+    """The names of a job's files: a chunk's tables are one for each shard."""
+    return job.shards if isinstance(job, Tables) else (job.shard if isinstance(job, Chunk) else str(job),)
+
+
 def tables(several: Sequence[Chunk]) -> list[Chunk]:
-    """Chunks named after their last shard: a chunk whose last table is there is done."""
-    return [Last(chunk.shards) for chunk in several]
+    """Chunks as jobs that write a table for each of their shards."""
+    return [Tables(chunk.shards) for chunk in several]
 
 
-class Last(Chunk):
-    """A chunk that is done when its last shard is."""
-
-    @property
-    def shard(self) -> str:
-        """The job's name."""
-        return self.shards[-1]
+class Tables(Chunk):
+    """A chunk that is done when each of its shards has a table."""
 
 
 def chunk_notes(context: Context, step: str, chunk: Chunk) -> dict[str, str]:
@@ -78,13 +90,42 @@ def chunk_notes(context: Context, step: str, chunk: Chunk) -> dict[str, str]:
         return {shard: table.note(path, f"raw.{shard}") for shard in chunk.shards}
 
 
-def write(context: Context, step: str, job: str, frame: pl.DataFrame, schema: pa.Schema, began: float) -> Report:
+def write(
+    context: Context,
+    step: str,
+    job: str,
+    frame: pl.DataFrame,
+    schema: pa.Schema,
+    began: float,
+    row_group: int = 100_000,
+) -> Report:
     """Writes the file of a job."""
     with context.store.writing(context.name(step, job)) as path:
-        table.write(path, frame.select(schema.names).to_arrow().cast(schema))
+        table.write(path, frame.select(schema.names).to_arrow().cast(schema), row_group)
     report = Report(job, seconds=time.monotonic() - began)
     report.counts[step] = frame.height
     return report
+
+
+@dataclass(frozen=True)
+class ShardTables:
+    """Brings what was found of the segments of a chunk back to their shards; ``first`` is the step that looked."""
+
+    context: Context
+    first: str
+    without: tuple[str, ...] = ()
+
+    def __call__(self, chunk: Chunk) -> Report:
+        """Writes the tables that are missing."""
+        began, report, context = time.monotonic(), Report(chunk.shard), self.context
+        notes = chunk_notes(context, self.first, chunk)
+        found = context.read("groups", ds.field("shard").isin(list(chunk.shards))).drop(self.without)
+        looked = context.read(self.first, ds.field("shard").isin(list(chunk.shards)), ["shard", *KEY], chunk.shard)
+        found = looked.join(found, on=["shard", *KEY], how="left")
+        for shard in chunk.shards:
+            write_table(context, shard, notes[shard], found.filter(pl.col("shard") == shard), report)
+        report.seconds = time.monotonic() - began
+        return report
 
 
 def write_table(context: Context, shard: str, content: str, found: pl.DataFrame, report: Report) -> None:
@@ -95,10 +136,10 @@ def write_table(context: Context, shard: str, content: str, found: pl.DataFrame,
     grouping, store = context.grouping, context.store
     name = f"{grouping.folder}/{shard}.parquet"
     columns = grouping.columns[grouping.kind]
-    if store.exists(name):
-        return
     if content_of(store, shard) != content:
         raise StaleScores(f"{grouping.home}: grouped with another raw shard {shard}; delete that folder and run again")
+    if store.exists(name):
+        return
     looked = members(store, grouping, shard, content)
     present = pl.col("key").is_not_null() | pl.col("gated")
     kept = [each for each in columns if each in found.columns]
@@ -114,7 +155,8 @@ def write_table(context: Context, shard: str, content: str, found: pl.DataFrame,
     report.counts["with company"] += looked["group"].len() - looked["group"].null_count()
 
 
-def about(grouping: Grouping, *, done: bool) -> dict[str, Any]:
+def about(context: Context, *, done: bool) -> dict[str, Any]:
     """What a grouping's folder says of itself."""
+    grouping = context.grouping
     entry = grouping.entry.model_dump(mode="json", exclude={"keep"}, exclude_none=True)
-    return {"name": grouping.name, "keys": grouping.keys, "group": entry, "done": done}
+    return {"name": grouping.name, "keys": grouping.keys, "group": entry, "shards": len(context.shards), "done": done}

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from curate import table
-from curate.columns import KEY
+from curate.columns import KEY, StaleScores
 from curate.decide import Pick, alive
 from curate.grouping import Grouping
 from curate.keys import ROW_GROUP, Chunk, ranges, rows
@@ -31,10 +31,14 @@ LOSERS = pa.schema([pa.field("shard", pa.string(), nullable=False), *table.KEY])
 
 @dataclass(frozen=True)
 class Picker:
-    """A group of which only some members stay. ``at``: the ordinal of each shard, for ``keep: first``."""
+    """A group of which only some members stay.
+
+    ``at``: the ordinal of each shard, for ``keep: first``; ``chunk_of``: the name of its chunk.
+    """
 
     grouping: Grouping
     at: dict[str, int]
+    chunk_of: dict[str, str]
 
     @property
     def local(self) -> bool:
@@ -52,9 +56,11 @@ class Picker:
                 self.candidates(store, shard, content, left)
             )
         else:
-            folder = self.folder(verdicts, "losers")
-            names = [f"{folder}/{name}" for name in sorted(store.names(folder))]
-            gone = rows(store, names, ds.field("shard") == shard)
+            name = f"{self.folder(verdicts, 'lost')}/{self.chunk_of[shard]}.parquet"
+            with store.local(name) as path:
+                if table.note(path, f"raw.{shard}") != content:
+                    raise StaleScores(f"{path}: picked with another raw shard {shard}; delete {verdicts}, run again")
+            gone = rows(store, [name], ds.field("shard") == shard)
             chosen = lambda left: left.join(gone, on=KEY, how="semi")  # noqa: E731
         return Pick(self.grouping.kind, f"{self.grouping.kind}: duplicate ({self.grouping.name})", chosen)
 
@@ -63,6 +69,8 @@ class Picker:
         grouping = self.grouping
         with store.local(f"{grouping.folder}/{shard}.parquet") as path:
             names = [*KEY, "group", "owned", *(["rank"] if grouping.entry.method == "eps" else [])]
+            if table.note(path, "raw") != content:
+                raise StaleScores(f"{path}: grouped with another raw shard {shard}; delete {grouping.home}, run again")
             found = table.read(path, names).drop_nulls("group")
         found = left.join(found, on=KEY, how="inner", maintain_order="left")
         keep, more = grouping.entry.keep, pl.lit(0, pl.Int64)
@@ -108,13 +116,14 @@ class CandidatesWorker:
 
     def __call__(self, chunk: Chunk) -> Report:
         """Writes ``candidates/NAME/NNNNN.parquet``, sorted by group."""
-        began, frames = time.monotonic(), []
+        began, frames, notes = time.monotonic(), [], {}
         for shard in chunk.shards:
             frame, content = self.left(shard)
+            notes[f"raw.{shard}"] = content
             frames.append(self.picker.candidates(self.store, shard, content, alive(frame, self.picker.grouping.kind)))
         found = pl.concat(frames).sort("group", "shard", *KEY)
         with self.store.writing(f"{self.picker.folder(self.folder, 'candidates')}/{chunk.shard}.parquet") as path:
-            table.write(path, found.to_arrow(), ROW_GROUP)
+            table.write(path, found.to_arrow(), ROW_GROUP, **notes)
         return replace(Report(chunk.shard), seconds=time.monotonic() - began)
 
 
@@ -145,6 +154,26 @@ class LosersWorker:
         report = Report(job, seconds=time.monotonic() - began)
         report.counts["duplicates"] = gone.height
         return report
+
+
+@dataclass(frozen=True)
+class LostWorker:
+    """Brings the losers of all ranges together by chunk of shards."""
+
+    store: Store
+    picker: Picker
+    folder: str
+
+    def __call__(self, chunk: Chunk) -> Report:
+        """Writes ``lost/NAME/NNNNN.parquet``, with the hashes of the raw shards that were looked at."""
+        began, folder = time.monotonic(), self.picker.folder(self.folder, "losers")
+        with self.store.local(f"{self.picker.folder(self.folder, 'candidates')}/{chunk.shard}.parquet") as path:
+            notes = {f"raw.{shard}": table.note(path, f"raw.{shard}") for shard in chunk.shards}
+        names = [f"{folder}/{name}" for name in sorted(self.store.names(folder))]
+        found = rows(self.store, names, ds.field("shard").isin(list(chunk.shards))).sort("shard", *KEY)
+        with self.store.writing(f"{self.picker.folder(self.folder, 'lost')}/{chunk.shard}.parquet") as path:
+            table.write(path, found.to_arrow().cast(LOSERS), ROW_GROUP, **notes)
+        return Report(chunk.shard, seconds=time.monotonic() - began)
 
 
 def group_range(at: int, total: int) -> Any:

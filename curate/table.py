@@ -53,6 +53,7 @@ VERDICT = pa.schema(
         pa.field("state", pa.string(), nullable=False),  # kept | dropped | failed | rejected
         pa.field("reason", pa.string()),  # the first rule that removed it; null if kept
         pa.field("bytes", pa.int64(), nullable=False),  # what is kept of it, in bytes; a document's is its total
+        pa.field("added", pa.int32(), nullable=False),  # bit n: line n of `add` puts a text after this image
     ]
 )
 """verdicts/<hash>/NNNNN.parquet: a row for every row of raw/NNNNN.parquet, in the same order."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -36,6 +37,8 @@ class Task:
     before: pa.Table | None
     values: pl.DataFrame | None
     content: str = ""
+    text_of: pl.DataFrame | None = None
+    hidden: set[Key] = field(default_factory=set)
     rows: dict[Key, Row | None] = field(default_factory=dict)
     wanted: frozenset[str] = frozenset()
     broken: int = 0
@@ -66,17 +69,36 @@ class Task:
         """Completes the last batches and gives every row its result."""
         if self._pictures:
             self._pictures.flush()
-        if self.values is not None:
+        if self.values is not None and not self.scorer.reads:
             self._finish_column(call)
         elif self.scorer.view == "text":
             self._finish_texts(call)
         elif self.scorer.view == "document":
             self._finish_documents(raw, call)
         elif self._pictures:
-            seen, captions = self._pictures.results, self._caption_of(raw) if self.scorer.view == "pair" else None
+            if self.scorer.view == "pair":
+                self._finish_pairs(raw)
+                return
             for row in self._images():
-                key = (row["document"], row["position"])
-                self.rows[key] = seen.get((row["sha256"], captions.get(key)) if captions is not None else row["sha256"])
+                self.rows[row["document"], row["position"]] = self._pictures.results.get(row["sha256"])
+
+    def _finish_pairs(self, raw: RawShard) -> None:
+        """Gives a pair's result to its image, and its text columns to the text; of several pictures, the greatest."""
+        assert self._pictures
+        captions, texts = self._caption_of(raw), self._text_of(raw)
+        own, of_text = self.scorer.columns.get("image", {}), self.scorer.columns.get("text", {})
+        for row in self._images():
+            key = (row["document"], row["position"])
+            found = self._pictures.results.get((row["sha256"], captions.get(key)))
+            mine = {name: value for name, value in (found or {}).items() if name not in of_text}
+            self.rows[key] = mine if own and found is not None else None
+            if found and key in texts and of_text:
+                place = (key[0], texts[key])
+                before = self.rows.get(place) or {}
+                for name in of_text.keys() & found.keys():
+                    if found[name] is not None and (before.get(name) is None or found[name] > before[name]):
+                        before = {**before, name: found[name]}
+                self.rows[place] = before or None
 
     def _images(self) -> Iterator[dict[str, Any]]:
         """The rows of the good images that are still to be measured."""
@@ -88,11 +110,29 @@ class Task:
                 yield row
 
     def _caption_of(self, raw: RawShard) -> dict[Key, str]:
-        """The caption of each image: the only text of its document, else its alt text where it has one."""
-        texts = raw.segments.filter(pl.col("kind") == "text").group_by("document").agg("text")
-        only = {document: texts[0] for document, texts in texts.iter_rows() if len(texts) == 1}
-        found = {(row["document"], row["position"]): only.get(row["document"], row["alt"]) for row in self._images()}
+        """The caption of each image: the text it goes with, else its alt text where it has one."""
+        rows = raw.segments.filter(pl.col("kind") == "text").select("document", "position", "text")
+        texts, places = {(row[0], row[1]): row[2] for row in rows.iter_rows()}, self._text_of(raw)
+        found = {}
+        for row in self._images():
+            key = (row["document"], row["position"])
+            found[key] = texts[key[0], places[key]] if key in places else row["alt"]
         return {key: caption for key, caption in found.items() if caption}
+
+    def _text_of(self, raw: RawShard) -> dict[Key, int]:
+        """The position of the text that each image goes with: as ``text_of`` says, or the document's only text."""
+        rows = raw.segments.filter(pl.col("kind") == "text").group_by("document", maintain_order=True).agg("position")
+        several: dict[str, list[int]] = dict(rows.iter_rows())
+        if self.text_of is None:
+            only = {document: places[0] for document, places in several.items() if len(places) == 1}
+            keys = ((row["document"], row["position"]) for row in self._images())
+            return {key: only[key[0]] for key in keys if key[0] in only}
+        chosen = self.text_of.iter_rows()
+        return {
+            (document, position): several[document][at]
+            for document, position, at in chosen
+            if 0 <= at < len(several.get(document, ()))
+        }
 
     def _captions(self, raw: RawShard) -> dict[str, list[str]]:
         """The distinct captions of each distinct picture."""
@@ -123,8 +163,13 @@ class Task:
 
     def _finish_documents(self, raw: RawShard, call: Callable[[list[Any]], Any]) -> None:
         vectors = self._pictures.results if self._pictures else None
+        values = self._values()
         for documents in self._batches(raw, vectors):
-            ready: list[Any] = self._encode(documents, call, vectors) if vectors is not None else documents
+            ready: list[Any] = documents
+            if vectors is not None:
+                ready = self._encode(documents, call, vectors)
+            elif self.scorer.reads:
+                ready = [with_values(document, values.get(document.id, {})) for document in documents]
             size = self.scorer.spec.batch
             for start in range(0, len(ready), size):
                 batch = ready[start : start + size]
@@ -149,7 +194,8 @@ class Task:
         for document in raw.documents():
             if document.id not in wanted:
                 continue
-            ready = self._with_files(document, raw) if needs_files else document
+            seen = document if vectors is not None else self._hide(document)
+            ready = self._with_files(seen, raw) if needs_files else seen
             some.append(ready)
             load += sum(weight(image) for image in ready.images.values())
             texts += len(document.texts)
@@ -159,6 +205,28 @@ class Task:
                 some, load, texts = [], 0, 0
         if some:
             yield some
+
+    def _values(self) -> dict[str, dict[int, Any]]:
+        """The column that a document scorer reads, by document and position."""
+        found: dict[str, dict[int, Any]] = {}
+        if self.scorer.reads and self.values is not None:
+            for document, position, value in self.values.select("document", "position", "value").iter_rows():
+                found.setdefault(document, {})[position] = (
+                    np.asarray(value, np.float32) if isinstance(value, list) else value
+                )
+        return found
+
+    def _hide(self, document: Document) -> Document:
+        """The document as a gate lets it be seen: other texts empty, other images failed."""
+        shut = [at for at in range(len(document.segments)) if (document.id, at) in self.hidden]
+        if not shut:
+            return document
+        segments = list(document.segments)
+        for at in shut:
+            segment = segments[at]
+            gone = replace(segment, text="") if isinstance(segment, Text) else replace(segment, error="gated")
+            segments[at] = gone
+        return replace(document, segments=tuple(segments))
 
     def _with_files(self, document: Document, raw: RawShard) -> Document:
         """The document with data and pixels in its images, for scorers that look at whole documents."""
@@ -232,3 +300,9 @@ class Task:
         keys = zip(both["document"].to_pylist(), both["position"].to_pylist(), strict=True)
         places = [order[key] for key in keys]
         return both.take(pa.array(sorted(range(len(places)), key=places.__getitem__), pa.int64())).combine_chunks()
+
+
+def with_values(document: Document, values: Mapping[int, Any]) -> Encoded:
+    """A document with the values of a column at its segments."""
+    images = {at: value for at, value in values.items() if at in document.images}
+    return Encoded(document, images, {at: value for at, value in values.items() if at in document.texts})

@@ -116,15 +116,24 @@ def origin(document: Document) -> dict[str, Any]:
 
 
 def one_image_each(sample: Curated) -> list[Curated]:
-    """A pair for each image: with the text it was assigned to, else the next text, else the last one before it."""
-    texts = [at for at, entry in enumerate(sample.entries) if isinstance(entry.segment, Text)]
+    """A pair for each image and text of it: the one it was assigned to, else the next, else the last before it.
+
+    A text that was made for the image, and added, gives a pair of its own. Without any text there is one pair.
+    """
+    images = images_of(sample)
+    places = {sample.entries[at].position for at, _ in images}
+    made = {at for at, each in enumerate(sample.entries) if isinstance(each.segment, Text) and each.position in places}
+    texts = [at for at, each in enumerate(sample.entries) if isinstance(each.segment, Text) and at not in made]
     pairs = []
-    for at, _ in images_of(sample):
-        entry = sample.entries[at]
+    for at, _ in images:
+        image = sample.entries[at]
         nearest = next((text for text in texts if text > at), texts[-1] if texts else None)
-        text = entry.text if entry.text is not None else nearest
-        entries = [entry] if text is None else [entry, sample.entries[text]]
-        pairs.append(Curated(sample.document, entries, sample.scores))
+        own = image.text if image.text is not None else nearest
+        mine = [text for text in sorted(made) if sample.entries[text].position == image.position]
+        several = [*([] if own is None else [own]), *mine]
+        pairs += [Curated(sample.document, [image, sample.entries[text]], sample.scores) for text in several]
+        if not several:
+            pairs.append(Curated(sample.document, [image], sample.scores))
     return pairs
 
 

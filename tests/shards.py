@@ -23,7 +23,7 @@ from curate.report import Report
 from curate.run import Run
 from curate.score import ScoreWorker
 from curate.scorer import Scorer, catalogue, resolve
-from curate.select import SelectWorker, bind
+from curate.select import SelectWorker, bind, bind_adds
 from curate.shard import add_member, open_tar
 from curate.source import Reject
 from curate.status import Status
@@ -69,7 +69,8 @@ def raw_shard(store: Store, pages: list, pictures: dict[str, bytes], columns=Non
         with store.writing(f"scores/source/{shard}.parquet") as path:
             table.write(path, table.table(own, table.score_schema(types)))
     with store.writing(f"raw/{shard}.parquet") as path:
-        table.write(path, table.table(raw_rows(entries, fetched, offsets, "test"), table.RAW))
+        rows = table.table(raw_rows(entries, fetched, offsets, "test"), table.RAW)
+        table.write(path, rows, content=hashlib.sha256(str(rows.to_pylist()).encode()).hexdigest())
     return [each.id for each in entries if isinstance(each, Document)]
 
 
@@ -111,10 +112,13 @@ def curated(folder: Path, recipe: Recipe, columns=None, shards: tuple[str, ...] 
         ScoreWorker(store, scorers)(shard)
     known = catalogue(scorers, reader)
     for shard in shards:
-        SelectWorker(store, bind(recipe, scorers, known), recipe.empty, "verdicts/x")(shard)
+        SelectWorker(
+            store, bind(recipe, scorers, known), recipe.empty, "verdicts/x", adds=bind_adds(recipe, scorers, known)
+        )(shard)
     folders = {each.name: each.folder for each in scorers} | ({"source": "scores/source"} if columns else {})
     tars = list(plan(store, "verdicts/x", shards, recipe.pack))
-    worker = PackWorker(store, "verdicts/x", folders, known, recipe.place, recipe.pack, "out/x")
+    adds = bind_adds(recipe, scorers, known)
+    worker = PackWorker(store, "verdicts/x", folders, known, recipe.place, recipe.pack, "out/x", adds)
     for tar in tars:
         worker(tar)
     finish(store, "out/x", len(tars), "# card", [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from shards import Shelf, page, picture, raw_shard, recipe_of
 
 from curate import Image, Vector, scores
 from curate.recipe import RecipeError
+from curate.report import StopRun
+from curate.run import Incomplete
 from curate.store import Store
 
 SLOW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -248,7 +251,7 @@ def test_what_another_run_owns_goes(tmp_path: Path) -> None:
 
 def test_a_run_without_such_a_group_cannot_be_owned(tmp_path: Path) -> None:
     shelf(tmp_path / "old", [["a"]]).do("score")
-    group = {"same": {"by": "raw.text", "against": str(tmp_path / "old")}}
+    group = {"same": {"by": "raw.text", "keep": "first", "against": str(tmp_path / "old")}}
     with pytest.raises(RecipeError, match=r"against: .*old has no finished group like this"):
         shelf(tmp_path / "new", [["a"]], group=group).do("group")
 
@@ -292,6 +295,76 @@ def test_a_lost_file_is_made_again_and_the_others_are_not_touched(tmp_path: Path
         Shelf(tmp_path, run.recipe).do("group")
         assert lost.read_bytes() == whole[lost]
         assert {path: path.stat().st_mtime_ns for path in files if path != lost} == times
+
+
+NEAR = {"by": "h.bits", "within": 2, "keep": "first"}
+
+
+@pytest.mark.parametrize("scope", ["document", "domain", "corpus"])
+@pytest.mark.parametrize("how", [{}, {"within": 2}, {"jaccard": 0.9}])
+def test_a_shard_without_anything_to_compare_is_done(scope, how, tmp_path: Path) -> None:
+    by = "h.signature" if "jaccard" in how else "h.bits"
+    logo = Image("http://ex.org/logo.png")
+    entry = {"by": by, "scope": scope, "keep": "first", **how}
+    run = shelf(tmp_path, [[logo], ["0" * 16, "0" * 16]], 2, {logo.url: picture()}, score=SCORE, group={"near": entry})
+    assert len([state for state, _ in run.do().states().values() if state == "dropped"]) == 1
+
+
+@pytest.mark.parametrize("method", [{"cosine": 0.9}, {"eps": 0.1}])
+def test_vectors_that_have_no_direction_are_no_ones_duplicates(method, tmp_path: Path) -> None:
+    score = {"z": {"use": "test_group:zeros"}}
+    group = {"like": {"by": "z.vector", "clusters": 2, **method}}
+    run = shelf(tmp_path, [["a"], ["b"]], score=score, group=group).do("score", "group")
+    assert len(run.column("like.size")) == 2
+
+
+@scores("text", vector=Vector)
+def zeros(texts):
+    return [{"vector": [0.0, 0.0]} for _ in texts]
+
+
+def test_a_page_without_a_proper_url_is_a_domain_of_its_own(tmp_path: Path) -> None:
+    group = {"same": {"by": "raw.text", "scope": "domain"}}
+    run = shelf(tmp_path, [["a"], ["a"]], urls={0: "http://[bad", 1: "http://ex.org/"}, group=group).do("group")
+    assert list(run.column("same.size").values()) == [1, 1]
+
+
+def test_another_gate_of_the_compared_score_is_another_group(tmp_path: Path) -> None:
+    def sizes(least: int) -> list:
+        score = {"t": {"use": "text_stats"}, "h": SCORE["h"] | {"after": {"score": "t.digits", "min": least}}}
+        run = Shelf(tmp_path, recipe_of(empty="keep", score=score, group={"near": NEAR})).do("score", "group")
+        return list(run.column("near.size").values())
+
+    shelf(tmp_path, [["0" * 16], ["0" * 16], ["abcdefabcdefabcd"]])
+    assert sizes(1) == [2, 2]
+    assert sizes(0) == [2, 2, 1]
+
+
+def test_a_raw_shard_that_was_fetched_anew_is_noticed(tmp_path: Path) -> None:
+    group = {"same": {"by": "raw.text", "keep": "first"}}
+    shelf(tmp_path, [["a"], ["a"]], 2, group=group).do("group", "select")
+    raw_shard(Store(tmp_path), [page("different", url="http://ex.org/1")], {}, shard="00001")
+    for folder in tmp_path.glob("verdicts/*"):
+        shutil.rmtree(folder)
+    with pytest.raises(Incomplete, match="StaleScores: .*another raw shard 00001"):
+        Shelf(tmp_path, recipe_of(empty="keep", group=group)).do("group", "select")
+
+
+def test_what_no_hash_is_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StopRun, match=r"group 'near': raw\.text has 'words', which is no hash"):
+        shelf(tmp_path, [["words"]], group={"near": {"by": "raw.text", "within": 2}}).do("group")
+
+
+def test_of_several_groups_of_another_run_the_largest_counts(tmp_path: Path) -> None:
+    group = {"same": {"by": "raw.text", "keep": "first"}}
+    old = shelf(tmp_path / "old", [["a"]], group=group).do("group")
+    raw_shard(Store(tmp_path / "old"), [page("b", url="http://ex.org/9")], {}, shard="00001")
+    Shelf(tmp_path / "old", old.recipe).do("group")
+    narrow = {"same": {"by": "raw.text", "scope": "domain"}}
+    Shelf(tmp_path / "old", recipe_of(empty="keep", group=narrow)).do("group")
+    against = {"same": group["same"] | {"against": str(tmp_path / "old")}}
+    new = shelf(tmp_path / "new", [["a"], ["b"], ["c"]], group=against).do("group")
+    assert list(new.column("same.owned").values()) == [True, True, False]
 
 
 @pytest.mark.parametrize(

@@ -69,9 +69,9 @@ def test_killed_while_grouping_and_restarted_gives_the_same_groups(
     assert {path: path.stat().st_mtime_ns for path in there} == there
 
 
-def test_something_of_every_kind_was_found(undisturbed: Path) -> None:
+def test_duplicates_were_found(undisturbed: Path) -> None:
     done = curate("select", undisturbed.parent / "r.yaml", "--out", undisturbed)
-    for name in ("file", "near", "pages", "sem"):
+    for name in ("file", "near", "sem"):
         assert f"duplicate ({name})" in done.stdout
 
 

@@ -244,7 +244,8 @@ def test_a_plan_is_of_runs_of_kept_documents():
     states = {"00000": ["kept", "dropped", "kept"], "00001": ["kept"]}
     for shard, several in states.items():
         rows = [
-            {"document": str(at), "kind": "document", "state": state, "bytes": 1} for at, state in enumerate(several)
+            {"document": str(at), "kind": "document", "state": state, "bytes": 1, "added": 0}
+            for at, state in enumerate(several)
         ]
         with store.writing(f"v/{shard}.parquet") as path:
             pl.DataFrame(rows).write_parquet(path)

@@ -56,7 +56,7 @@ def test_a_document_scorer_may_fill_all_kinds():
     [
         ("images", {"n": int}, "use document, image, text, pair or <score>.<column>"),
         ("a.b.c", {"n": int}, "view 'a.b.c'"),
-        ("image", {"text": {"n": int}}, "only a document scorer"),
+        ("image", {"text": {"n": int}}, "only document scorers"),
         ("text", {}, "at least one column"),
         ("document", {"n": int, "image": {"n": int}}, "each name once"),
         ("text", {"n": complex}, "column 'n'"),

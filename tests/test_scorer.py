@@ -81,7 +81,7 @@ def test_module_and_attribute_beside_the_recipe(tmp_path):
 @pytest.mark.parametrize(
     ("use", "said"),
     [
-        ("imagesize", "r.yaml: score.a.use: no scorer named 'imagesize'; did you mean 'image_size'? (known: clip, "),
+        ("imagesize", "r.yaml: score.a.use: no scorer named 'imagesize'; did you mean 'image_size'? (known: "),
         ("no_module:x", "r.yaml: score.a.use: 'no_module:x': No module named 'no_module'"),
         ("test_scorer:nothing", "r.yaml: score.a.use: 'test_scorer:nothing': module 'test_scorer' has no attribute"),
         ("test_scorer:one", "r.yaml: score.a.use: 'one' is no scorer: decorate it"),
@@ -140,7 +140,7 @@ def test_scorers_come_after_what_they_read(tmp_path):
 
 def test_a_column_scorer_fills_rows_of_the_columns_kind(tmp_path):
     on_texts = one(tmp_path, {"use": HEAD, "on": "raw.text"})
-    assert (on_texts.view, on_texts.columns, on_texts.upstream) == ("raw.text", {"text": {"p": float}}, "raw")
+    assert (on_texts.view, on_texts.columns, on_texts.upstream) == ("raw.text", {"text": {"p": float}}, {"raw"})
 
 
 # --- identity

@@ -157,14 +157,14 @@ def test_as_brute_force_in_small_blocks(seed, eps, type_):
 @pytest.mark.parametrize(("width", "noise"), [(512, 0.15), (512, 0.01), (24, 0.2)])
 def test_as_brute_force_with_sketches(width, noise):
     vectors = drawn(1300, width, 3, noise)
-    assert (semantic._sketch(vectors, np.float32(0.95)) is not None) == (width == 512)
+    assert (semantic._sketch(semantic._unit(vectors), np.float32(0.95)) is not None) == (width == 512)
     links = agrees(vectors, np.random.default_rng(0).permutation(1300), 0.05, 16)
     assert len(links.item) > 100
 
 
 def test_a_sketch_is_never_below_the_cosine():
     vectors = drawn(300, 512, 3)
-    sketch = semantic._sketch(vectors, np.float32(0.95))
+    sketch = semantic._sketch(semantic._unit(vectors), np.float32(0.95))
     assert (sketch @ sketch.T + semantic._margin(512) > cosines(vectors, vectors)).all()
 
 
