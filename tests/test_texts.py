@@ -139,6 +139,21 @@ def test_several_gates_and_a_document_seen_through_them(tmp_path):
     assert scored(store, scorers[1], "seen") == [1]
 
 
+def test_what_was_seen_through_one_gate_is_not_taken_for_another(tmp_path):
+    store = Store(tmp_path)
+    raw_shard(store, [page("a b", A, "a b c")], PICTURES)
+
+    def chars(*gates):
+        score = {"w": {"use": "test_texts:words"}, "doc": {"use": "test_texts:whole", "after": list(gates)}}
+        scorers = scorers_of(tmp_path, score)
+        measure(store, scorers)
+        return scored(store, scorers[1], "chars")
+
+    assert chars({"score": "w.words", "min": 3}) == [5]
+    assert chars() == [8]
+    assert chars({"score": "w.words", "max": 2}) == [3]
+
+
 def test_a_document_scorer_reads_another_column(tmp_path):
     store = Store(tmp_path)
     raw_shard(store, [page("a b", A, "a b c"), page(B)], PICTURES)
