@@ -10,7 +10,7 @@ help:  ## what there is
 # img2dataset pins webdataset < 0.3; the tests also read with webdataset 1.x, which therefore lies apart.
 $(ENV): pyproject.toml
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	$(PIP) install --quiet --editable ".[models,dedup,img2dataset,dev]"
+	$(PIP) install --quiet --editable ".[models,dedup,text,img2dataset,dev]"
 	$(PIP) install --quiet --no-deps --upgrade --target .venv/webdataset1 "webdataset>=1.0,<2"
 	touch $(ENV)
 

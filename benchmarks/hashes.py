@@ -10,8 +10,8 @@ a scorer has to make it. All make 5-grams of the casefolded words, split at whit
 xxhash and updates in one call; datatrove is its own `MinhashDedupSignature` (14 x 8 values, its own simplification of
 text, without spaCy's words), found on PYTHONPATH or left out:
 
-    pip install --no-deps --target /tmp/datatrove datatrove dill multiprocess loguru humanize
-    PYTHONPATH=/tmp/datatrove python benchmarks/hashes.py
+    pip install --no-deps --target FOLDER datatrove dill multiprocess loguru humanize
+    PYTHONPATH=FOLDER python benchmarks/hashes.py
 
 The limit of `phash`: making Pillow's luminance to the last bit takes a seventh of imagehash's time.
 """

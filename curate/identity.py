@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from curate.scorer import Scorer
 
 EXTRAS = {
-    "models": {"open_clip_torch", "torch", "transformers"},
+    "models": {"open_clip_torch", "safetensors", "timm", "torch", "transformers"},
     "dedup": {"faiss-cpu", "rensa"},
     "text": {"fasttext"},
 }
@@ -41,10 +41,11 @@ def identity(scorer: Scorer, inputs: Any, where: str) -> str:
     """8 hex digits of a hash of everything that could change the scores; ``inputs``: the columns that it reads."""
     files = [Path(file) for file in ask(scorer.plugin, "weights", scorer.given, where, [])]
     code = sys.modules[scorer.plugin.__module__]
+    apart = getattr(scorer.plugin, "apart", ())
     looks = bool(scorer.spec.pixels or scorer.spec.data)
     parts = {
         "plugin": f"{code.__name__.partition('_plugin_')[0]}:{scorer.plugin.__qualname__}",
-        "parameters": {key: repr(value) for key, value in scorer.given.items()},
+        "parameters": {key: repr(value) for key, value in scorer.given.items() if key not in apart},
         "weights": sorted([file.name, file_sha256(file)] for file in files),
         "code": sorted(code_hash(file) for file in code_files(Path(str(code.__file__)))),
         "pixels": scorer.spec.pixels,

@@ -60,7 +60,10 @@ def test_an_unknown_key_names_itself_and_the_nearest(recipe, key, right):
 
 
 def test_an_unknown_key_without_a_neighbour_lists_what_there_is(recipe):
-    assert fault(recipe, "pack.zzz", 1) == "pack.zzz: unknown key (known: format, name, shard_bytes, shard_count, blur, mask, join)"
+    assert (
+        fault(recipe, "pack.zzz", 1)
+        == "pack.zzz: unknown key (known: format, name, shard_bytes, shard_count, blur, mask, join)"
+    )
 
 
 def test_every_fault_has_its_line(recipe):

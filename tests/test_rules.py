@@ -64,7 +64,7 @@ def test_models_are_imported_in_filters() -> None:
 
 def test_codecs_are_imported_in_the_image_module() -> None:
     codecs = {file for file in importers("PIL", "cv2", "simplejpeg") if not file.startswith("filters/demo_models/")}
-    detectors = {"filters/faces.py", "filters/text_in_image.py"}  # OpenCV's networks
+    detectors = {"filters/faces.py", "filters/_text_boxes.py"}  # OpenCV's networks
     assert codecs - detectors == {"curate/image.py"}
 
 

@@ -265,3 +265,18 @@ def test_the_hash_of_code_is_blind_to_layout(tmp_path):
     (tmp_path / "a.py").write_text("x = 1\n")
     (tmp_path / "b.py").write_text("# x\nx  =  1\n")
     assert code_hash(tmp_path / "a.py") == code_hash(tmp_path / "b.py")
+
+
+def test_parameters_that_are_set_apart_do_not_change_the_identity(tmp_path):
+    def folder(**given):
+        return one(tmp_path, {"use": "test_scorer:Asking", **given}).folder
+
+    assert folder(server="a", model="m") == folder(server="b", model="m")
+    assert folder(server="a", model="m") != folder(server="a", model="n")
+
+
+@scores("text", n=int)
+class Asking:
+    apart = ("server",)
+
+    def __init__(self, server: str, model: str) -> None: ...
