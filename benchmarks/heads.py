@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import clip_score
@@ -27,7 +28,7 @@ def random_heads(folder: Path, width: int) -> dict[str, dict[str, str]]:
 
     sizes = [width, 32, 32, 1]
     unsafe = {"norm.mean": torch.zeros(width), "norm.variance": torch.ones(width)}
-    for at, (came, went) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
+    for at, (came, went) in enumerate(pairwise(sizes), 1):
         unsafe |= {f"linear_{at}.weight": torch.randn(went, came) / came**0.5, f"linear_{at}.bias": torch.zeros(went)}
     save_file(unsafe, folder / "unsafe.safetensors")
     save_file({"weight": torch.randn(1, width), "bias": torch.zeros(1)}, folder / "aesthetic.safetensors")

@@ -101,7 +101,7 @@ def main() -> None:
         {"curate": ours, "Ray Data": theirs}[given.side](given.folder)
         return
     count = 400_000 if given.quick else 4_000_000
-    rows = common.Table(("", "keys", "s", "repeated keys found", "killed, and again: s in all", "files left by the kill"))
+    rows = common.Table(("", "keys", "s", "repeated keys", "killed, and again: s in all", "files left by the kill"))
     with tempfile.TemporaryDirectory() as home:
         build(Path(home) / "keys", count)
         for side in ("curate", "Ray Data"):

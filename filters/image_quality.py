@@ -21,7 +21,7 @@ def _quality(pixels: np.ndarray | None) -> dict[str, float] | None:
         return None
     grey = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
     laplacian = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
-    share = np.bincount(grey.astype(np.uint8).ravel(), minlength=256) / grey.size
+    share = np.bincount(np.rint(grey).astype(np.uint8).ravel(), minlength=256) / grey.size
     share = share[share > 0]
     entropy = -float((share * np.log2(share)).sum())
     return {"contrast": float(grey.std()), "sharpness": float(laplacian.var()), "entropy": max(entropy, 0.0)}

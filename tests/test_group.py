@@ -346,7 +346,7 @@ def test_a_raw_shard_that_was_fetched_anew_is_noticed(tmp_path: Path) -> None:
     raw_shard(Store(tmp_path), [page("different", url="http://ex.org/1")], {}, shard="00001")
     for folder in tmp_path.glob("verdicts/*"):
         shutil.rmtree(folder)
-    with pytest.raises(Incomplete, match="StaleScores: .*another raw shard 00001"):
+    with pytest.raises(Incomplete, match=r"StaleScores: .*another raw shard 00001"):
         Shelf(tmp_path, recipe_of(empty="keep", group=group)).do("group", "select")
 
 

@@ -1,8 +1,9 @@
-"""The demo: draws a small web, serves it from loopback, and runs the three pipelines on a Ray of this machine.
+"""The demo: draws a small web, serves it from loopback, and runs the four pipelines on a Ray of this machine.
 
     python -m curate.demo [FOLDER]
 
-The second time it finds everything done. Scores come from a demo model that knows drawn shapes and nothing else.
+The fourth is about pairs of which it is known what is wrong with each; the report at the end says how much of that the
+filters found. The second time all is found done. Scores come from demo models that know drawn shapes and nothing else.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from rich.console import Console
 from curate import explain, screen
 from curate.cli import open_run
 from curate.cluster import connect
-from curate.demo import web
+from curate.demo import plant, report, web
 from curate.executor import InProcess
 from curate.run import Run
 
-CORPORA = ("mmc4", "laion", "coyo")
+CORPORA = ("mmc4", "laion", "coyo", "planted")
 
 
 def main(folder: str = "demo") -> None:
@@ -35,6 +36,8 @@ def main(folder: str = "demo") -> None:
             console.print("Drawing the shapes world ...")
             web.build(home / "web", port)
             facts.write_text(json.dumps(port))
+        if not (home / "web/truth.parquet").exists():
+            plant.build(home / "web", port)
         console.print(f"A small web stands at http://127.0.0.1:{port} (loopback), with manifests in {home / 'web'}.")
         for corpus in CORPORA:
             recipe = home / f"{corpus}.yaml"
@@ -50,7 +53,8 @@ def main(folder: str = "demo") -> None:
                 screen.show_funnel(console, run.funnel)
                 console.print(f"Tars: {run.store.path(run.out)}", soft_wrap=True)
     show(console, home)
-    console.print(f"\nDone in {time.monotonic() - began:.0f} s. The scores come from a demo model: drawn shapes only.")
+    tell(console, home)
+    console.print(f"\nDone in {time.monotonic() - began:.0f} s. The scores come from demo models: drawn shapes only.")
     console.print(f"Look further: curate show {home}/runs/mmc4, curate hist clip.sim --run {home}/runs/laion,")
     console.print(f"or decide anew: curate run {home}/mmc4.yaml --out {home}/runs/mmc4 --set keep.3.min=0.8")
 
@@ -69,6 +73,13 @@ def show(console: Console, home: Path) -> None:
     for state, (shard, document) in explain.examples(run).items():
         console.rule(f"a document that was {state}: curate why {document[:12]} --run {home}/runs/mmc4")
         screen.show_document(console, explain.why(run, shard, document))
+
+
+def tell(console: Console, home: Path) -> None:
+    """What the filters found of what was planted."""
+    run = open_run(home / "planted.yaml", str(home / "runs/planted"), None, None, True, InProcess())
+    console.rule("what the filters found of what was planted")
+    report.show(console, report.findings(run, home / "web/truth.parquet"))
 
 
 if __name__ == "__main__":
