@@ -68,15 +68,22 @@ def theirs(folder: Path) -> None:
     ray.init(num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     files = sorted(str(path) for path in (folder / GROUPING.home / "keys").glob("*.parquet"))
-    counts = ray.data.read_parquet(files, columns=["key"]).groupby("key").count()
-    out = folder / "theirs"
-    counts.filter(expr="`count()` > 1").write_parquet(str(out))
+    counts = ray.data.read_parquet(files, columns=["key"]).groupby("key").count().rename_columns(["key", "n"])
+    counts.filter(expr="n > 1").write_parquet(str(folder / "theirs"))
 
 
 def repeated(folder: Path, side: str) -> int:
-    """How many keys a side found."""
-    files = folder / (f"{GROUPING.home}/groups" if side == "curate" else "theirs")
-    return sum(pl.scan_parquet(file).select(pl.len()).collect().item() for file in files.glob("*.parquet"))
+    """How many keys a side found that several members have."""
+    if side == "curate":
+        return (
+            pl.scan_parquet(folder / GROUPING.home / "groups/*.parquet")
+            .select(pl.col("group").n_unique())
+            .collect()
+            .item()
+        )
+    return sum(
+        pl.scan_parquet(file).select(pl.len()).collect().item() for file in (folder / "theirs").glob("*.parquet")
+    )
 
 
 def start(side: str, folder: Path) -> subprocess.Popen[bytes]:

@@ -7,8 +7,8 @@ import pytest
 from curate import Vector
 from curate.table import ARROW, read, score_schema, table, write
 
-COLUMNS = {"b": bool, "i": int, "f": float, "s": str, "l": list[float], "v": Vector}
-FULL = {"b": True, "i": 2**40, "f": 0.5, "s": "ä", "l": [0.25, 1.0], "v": np.array([0.5, -1.0], np.float32)}
+COLUMNS = {"b": bool, "i": int, "f": float, "s": str, "y": bytes, "l": list[float], "v": Vector}
+FULL = {"b": True, "i": 2**40, "f": 0.5, "s": "ä", "y": b"\0\xff", "l": [0.25, 1.0], "v": np.array([0.5, -1.0], np.float32)}
 
 
 def round_trip(rows, tmp_path, columns=COLUMNS):
@@ -27,7 +27,7 @@ def test_all_types_come_back(tmp_path):
 
 def test_absent_and_none_are_null_in_every_type(tmp_path):
     first, second, third = round_trip([key(0), key(1) | FULL, key(2) | dict.fromkeys(COLUMNS)], tmp_path)
-    assert [first[name] for name in COLUMNS] == [third[name] for name in COLUMNS] == [None] * 6
+    assert [first[name] for name in COLUMNS] == [third[name] for name in COLUMNS] == [None] * len(COLUMNS)
     assert (second["l"], second["v"]) == ([0.25, 1.0], [0.5, -1.0])
 
 
