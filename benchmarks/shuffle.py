@@ -30,7 +30,7 @@ from curate.steps import Context
 from curate.store import Store
 
 SHARDS = 64
-GROUPING = Grouping("same", Group(by=("raw.url",)), "image", (Column("raw", "url", "image", str),), None, None, "", "x")
+GROUPING = Grouping("same", Group(by=("raw.url",)), "image", (Column("raw", "url", "image", str),), (), None, "", "x")
 
 
 def build(folder: Path, count: int) -> None:

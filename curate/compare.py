@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from curate.recipe import Condition
+from curate.recipe import Condition, Gate
 
 OPERATORS: dict[str, Callable[[pl.Expr, Any], pl.Expr]] = {
     "min": lambda value, limit: value >= limit,
@@ -38,6 +38,11 @@ def passes(value: pl.Expr, kind: Any, condition: Condition) -> pl.Expr:
         else:
             verdict = verdict & OPERATORS[name](value, pl.lit(side[0], type_))
     return verdict
+
+
+def opens(kind: Any, gate: Gate) -> pl.Expr:
+    """Whether a gate lets a column's ``value`` through, null or not."""
+    return passes(pl.col("value"), kind, gate).fill_null(value=gate.missing == "keep")
 
 
 def fault(kind: Any, condition: Condition, top: bool = False) -> str | None:

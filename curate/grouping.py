@@ -52,7 +52,7 @@ class Grouping:
     entry: Group
     kind: Kind
     by: tuple[Column, ...]
-    gate: Column | None
+    gates: tuple[Column, ...]
     best: Column | None
     keys: str
     identity: str
@@ -101,24 +101,26 @@ def resolve_groups(
         for each in by:
             if wrong := unfit(entry, each.type):
                 raise RecipeError(f"{where}: {entry.by[0]} {wrong}")
-        gate = best = None
-        if entry.after:
-            gate = _column(entry.after.score, known, folders, f"{where}.after.score", kind)
-            if wrong := fault(gate.type, entry.after):
-                raise RecipeError(f"{where}.after: {entry.after.score} {wrong}")
+        best, gates = (
+            None,
+            tuple(_column(each.score, known, folders, f"{where}.after.score", kind) for each in entry.after),
+        )
+        for gate, column in zip(entry.after, gates, strict=True):
+            if wrong := fault(column.type, gate):
+                raise RecipeError(f"{where}.after: {gate.score} {wrong}")
         if entry.keep is not None and "." in entry.keep:
             best = _column(entry.keep, known, folders, f"{where}.keep", kind)
             if wrong := unfit(Group(by=(entry.keep,)), best.type):
                 raise RecipeError(f"{where}.keep: {entry.keep} {wrong}")
         keys = short_hash([VERSION, kind, [each.name for each in by], entry.method, _origin(by, scorers)])
-        condition = entry.after and entry.after.comparisons()
+        let = [[each.comparisons(), each.missing] for each in entry.after]
         order = entry.keep if entry.keep in ORDERS else None
         names = {"within", "jaccard", "cosine", "eps", "clusters", "iterations", "seed", "scope"}
         how = entry.model_dump(mode="json", include=names)
         against = tuple(reference(url, keys, entry, where) for url in entry.against) if shards else ()
         others = [[each.store.url, each.folder] for each in against]
-        parts = [keys, how, order, condition, gate and [gate.folder, gate.name], list(shards), others]
-        found.append(Grouping(name, entry, kind, by, gate, best, keys, short_hash(parts), against))
+        parts = [keys, how, order, let, [[each.folder, each.name] for each in gates], list(shards), others]
+        found.append(Grouping(name, entry, kind, by, gates, best, keys, short_hash(parts), against))
     return found
 
 
@@ -157,7 +159,8 @@ def reference(url: str, keys: str, entry: Group, where: str) -> Reference:
             continue
         about = store.get_json(f"groups/{folder}/group.json")
         names.append(f"{about['name']} ({about['group'].get('scope')}{'' if about['done'] else ', not finished'})")
-        gated = about["group"].get("after") not in (None, entry.after and entry.after.model_dump(exclude_none=True))
+        mine = [each.model_dump(mode="json", exclude_none=True) for each in entry.after]
+        gated = about["group"].get("after", []) not in ([], mine)
         if about["keys"] == keys and about["done"] and about["group"].get("scope") == "corpus" and not gated:
             same.append((about["shards"], folder))
     if not same:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from curate import table
 from curate.columns import KEY, Column
-from curate.compare import passes
+from curate.compare import opens
 from curate.grouping import Grouping
 from curate.report import Report, StopRun
 from curate.shard import RAW
@@ -118,11 +118,9 @@ def members(store: Store, grouping: Grouping, shard: str, content: str) -> pl.Da
     for other in others:
         frame = frame.join(other, on=KEY, how="left", maintain_order="left")
     frame = frame.with_columns(gated=False)
-    condition = grouping.entry.after
-    if condition and grouping.gate:
-        gate = grouping.gate.read(store, shard, content)
-        frame = frame.join(gate, on=KEY, how="left", maintain_order="left")
-        frame = frame.with_columns(gated=~passes(pl.col("value"), grouping.gate.type, condition).fill_null(value=False))
+    for gate, column in zip(grouping.entry.after, grouping.gates, strict=True):
+        frame = frame.join(column.read(store, shard, content), on=KEY, how="left", maintain_order="left")
+        frame = frame.with_columns(gated=pl.col("gated") | ~opens(column.type, gate)).drop("value")
     whole = pl.all_horizontal(pl.col(f"v{at}").is_not_null() for at in range(len(grouping.by)))
     wanted = frame.filter(whole & ~pl.col("gated"))
     if grouping.entry.method in ("cosine", "eps"):

@@ -57,6 +57,7 @@ class Gate(Condition):
     """Runs an expensive scorer only on the segments whose column passes."""
 
     score: str = Field(description="the column looked at, e.g. clip.sim")
+    missing: Literal["drop", "keep"] = Field("drop", description="what to do where the value could not be measured")
 
     @model_validator(mode="after")
     def _has_condition(self) -> Self:
@@ -171,16 +172,18 @@ class Group(Section):
     iterations: int = Field(100, ge=1, description="of k-means")
     seed: int = Field(1234, description="of k-means and of keep: random")
     scope: Literal["document", "domain", "corpus"] = Field("corpus", description="where members are looked for")
-    after: Gate | None = Field(None, description="only what passes this gate is a member of any group")
+    after: tuple[Gate, ...] = Field(
+        (), description="only what passes this gate, or all of these, is a member of a group"
+    )
     against: tuple[str, ...] = Field((), description="other runs with the same group: what they have is dropped")
     keep: str | None = Field(
         None, description="first, largest or a column (its greatest value): the member that stays; hard, easy or random"
     )
 
-    @field_validator("by", "against", mode="before")
+    @field_validator("by", "against", "after", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
+        return (value,) if isinstance(value, str | dict | Gate) else value
 
     @property
     def method(self) -> Method:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from curate import table
 from curate.batch import show_pictures
-from curate.compare import passes
+from curate.compare import opens
 from curate.document import DOCUMENT
 from curate.plugin import Kind
 from curate.recipe import Gate
@@ -154,7 +154,7 @@ def waves(scorers: Sequence[Scorer]) -> Iterator[list[Scorer]]:
 
 def gated(scorer: Scorer, kind: Kind, gate: Gate, keys: pl.DataFrame, column: pl.DataFrame) -> pl.DataFrame:
     """The keys that a gate lets through; a gate on another kind of segment opens whole documents."""
-    let = column.filter(opens(gate, column))
+    let = let_through(gate, column)
     if kind == "document":
         let = let.filter(pl.col("position") == DOCUMENT)
     if kind not in scorer.columns or "document" in scorer.columns:
@@ -166,12 +166,12 @@ def held_back(kind: Kind, gate: Gate, segments: pl.DataFrame, column: pl.DataFra
     """The segments of a gate's kind that it does not let through."""
     if kind == "document":
         return set()
-    let = column.filter(opens(gate, column))
-    shut = segments.filter(pl.col("kind") == kind).join(let, on=["document", "position"], how="anti")
+    own = segments.filter(pl.col("kind") == kind)
+    shut = own.join(let_through(gate, column), on=["document", "position"], how="anti")
     return set(shut.select("document", "position").iter_rows())
 
 
-def opens(gate: Gate, column: pl.DataFrame) -> pl.Expr:
-    """Where a gate's column passes."""
+def let_through(gate: Gate, column: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a gate's column that pass."""
     kind = {pl.Float32: float, pl.String: str, pl.Boolean: bool}.get(column["value"].dtype.base_type(), int)
-    return passes(pl.col("value"), kind, gate).fill_null(value=False)
+    return column.filter(opens(kind, gate))

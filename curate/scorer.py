@@ -136,7 +136,9 @@ def _resolve_one(
         kind = column_kind(view, known, f"{where}.on", prefer=next(iter(spec.columns)))
         columns = {kind: {key: value for group in spec.columns.values() for key, value in group.items()}}
     gates = tuple(_gate(each, columns, view, known, f"{where}.after") for each in entry.after)
-    gate = short_hash([[each.comparisons(), each.score, _state(each.score, found)] for each in entry.after])
+    gate = short_hash(
+        [[each.comparisons(), each.missing, each.score, _state(each.score, found)] for each in entry.after]
+    )
     if spec.pixels is not None:
         spec = replace(spec, pixels=ask(plugin, "pixels", given, where, spec.pixels))
     if recipe.decode == "exact" and spec.pixels is not None:

@@ -33,8 +33,8 @@ SPECIAL = Special()
 
 
 def joined(document: Document) -> str:
-    r"""The texts of a document, with ``\n\n`` between them: each is a paragraph."""
-    return "\n\n".join(text.text for text in document.texts.values())
+    r"""The texts of a document, with ``\n\n`` between them: each is a paragraph. Those that a gate hides are empty."""
+    return "\n\n".join(text.text for text in document.texts.values() if text.text)
 
 
 def standardised(text: str) -> str:

@@ -8,7 +8,15 @@ from curate import Vector
 from curate.table import ARROW, read, score_schema, table, write
 
 COLUMNS = {"b": bool, "i": int, "f": float, "s": str, "y": bytes, "l": list[float], "v": Vector}
-FULL = {"b": True, "i": 2**40, "f": 0.5, "s": "ä", "y": b"\0\xff", "l": [0.25, 1.0], "v": np.array([0.5, -1.0], np.float32)}
+FULL = {
+    "b": True,
+    "i": 2**40,
+    "f": 0.5,
+    "s": "ä",
+    "y": b"\0\xff",
+    "l": [0.25, 1.0],
+    "v": np.array([0.5, -1.0], np.float32),
+}
 
 
 def round_trip(rows, tmp_path, columns=COLUMNS):

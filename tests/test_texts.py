@@ -139,6 +139,22 @@ def test_several_gates_and_a_document_seen_through_them(tmp_path):
     assert scored(store, scorers[1], "seen") == [1]
 
 
+def test_a_gate_may_let_missing_values_pass(tmp_path):
+    store = Store(tmp_path)
+    raw_shard(store, [page(A, "false", "true good", B)], PICTURES)
+    gate = {"score": "cap.text_itm", "min": 0.5, "missing": "keep"}
+    score = {
+        "last": {"use": "test_texts:last"},
+        "cap": {"use": "test_texts:judge", "text_of": "last.best"},
+        "w": {"use": "test_texts:words", "after": gate},
+        "doc": {"use": "test_texts:whole", "after": [gate]},
+    }
+    scorers = {each.name: each for each in scorers_of(tmp_path, score)}
+    measure(store, list(scorers.values()))
+    assert scored(store, scorers["w"], "words") == [1, 2]
+    assert scored(store, scorers["doc"], "chars") == [14]
+
+
 def test_what_was_seen_through_one_gate_is_not_taken_for_another(tmp_path):
     store = Store(tmp_path)
     raw_shard(store, [page("a b", A, "a b c")], PICTURES)
