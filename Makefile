@@ -14,7 +14,7 @@ $(ENV): pyproject.toml
 	$(PIP) install --quiet --no-deps --upgrade --target .venv/webdataset1 "webdataset>=1.0,<2"
 	touch $(ENV)
 
-demo: $(ENV)  ## draw a small web, run the three pipelines on a local Ray, show what came out
+demo: $(ENV)  ## draw a small web, run the four pipelines on a local Ray, show what came out
 	.venv/bin/python -m curate.demo demo
 
 test: $(ENV)  ## all tests but the slow ones
