@@ -13,7 +13,10 @@ from pathlib import Path
 
 import common
 
-BENCHMARKS = ("fetch_pairs", "whole_job", "clip_score", "decode_fidelity", "reselect", "memory")
+BENCHMARKS = (
+    "fetch_pairs", "whole_job", "clip_score", "decode_fidelity", "reselect", "memory",
+    "hashes", "hamming", "semdedup", "shuffle", "heads", "capfilt", "quality",
+)  # fmt: skip
 
 
 def main() -> int:
