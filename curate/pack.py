@@ -63,6 +63,8 @@ def plan(store: Store, verdicts: str, shards: Sequence[str], pack: Pack) -> Iter
         extra = pl.col("kind").replace_strict(RECKONED, return_dtype=pl.Int64) + more * RECKONED["text"]
         own = (pl.col("kind") == "text").any().cast(pl.Int64)
         pairs = pl.when(kind="image").then(pl.max_horizontal(own + more, 1)).otherwise(0)
+        if WRITERS[pack.format].per_image:  # an image with several texts is written with each
+            extra = extra + (pairs - 1).clip(0) * (pl.col("bytes") + RECKONED["image"])
         extras = rows.group_by("document").agg(extra=extra.sum(), images=pairs.sum())
         kept = rows.filter(kind="document").join(extras, on="document", how="left", maintain_order="left")
         start = 0
@@ -161,7 +163,8 @@ class PackWorker:
                 key = (document.id, spot.position)
                 entries.append(entry(document, spot, raw, scores.get(key, {}), boxes.get(key, ()), hide))
                 entries += [
-                    Entry(replace(text, text=hide(text.text)), spot.position, {}) for text in added.get(key, ())
+                    Entry(replace(text, text=hide(text.text)), spot.position, {}, made=True)
+                    for text in added.get(key, ())
                 ]
             entries = numbered(entries if self.pack.join is None else joined(entries, self.pack.join))
             yield Curated(document, entries, scores.get((document.id, DOCUMENT), {}))
@@ -228,13 +231,22 @@ def entry(
     if isinstance(segment, Text):
         segment = replace(segment, text=hide(segment.text))
     else:
-        data = raw.bytes_of(segment.sha256)
+        segment = replace(segment, data=raw.bytes_of(segment.sha256), alt=hide(segment.alt))
         if boxes:
-            from curate.image import blurred  # codecs, which no other command should wait for
+            segment = hidden(segment, boxes)
+    shown = {name: hide(value) if isinstance(value, str) else value for name, value in scores.items()}
+    return Entry(segment, spot.position, shown, spot.text, spot.similarity)
 
-            data = blurred(data, boxes)
-        segment = replace(segment, data=data, sha256=hashlib.sha256(data).hexdigest() if boxes else segment.sha256)
-    return Entry(segment, spot.position, scores, spot.text, spot.similarity)
+
+def hidden(image: Image, boxes: Sequence[float]) -> Image:
+    """The image with boxes blurred; what is neither jpg, png nor webp becomes png."""
+    from curate.image import blurred, decode, encode  # codecs, which no other command should wait for
+
+    data, form = image.data or b"", image.format
+    if form not in ("jpg", "png", "webp"):
+        data, form = encode(decode(data), "png"), "png"
+    data = blurred(data, boxes)
+    return replace(image, data=data, format=form, sha256=hashlib.sha256(data).hexdigest())
 
 
 def joined(entries: Sequence[Entry], between: str) -> list[Entry]:
@@ -245,7 +257,7 @@ def joined(entries: Sequence[Entry], between: str) -> list[Entry]:
         last = found[-1] if found else None
         if isinstance(each.segment, Text) and not each.segment.text.strip():
             continue
-        if isinstance(each.segment, Text) and last is not None and isinstance(last.segment, Text):
+        if isinstance(each.segment, Text) and last and isinstance(last.segment, Text) and not (each.made or last.made):
             text = f"{last.segment.text}{between}{each.segment.text}"
             found[-1] = replace(last, segment=replace(last.segment, text=text))
             stands_for[each.position] = last.position

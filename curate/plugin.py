@@ -121,6 +121,8 @@ def scores(
         raise TypeError(f"view {view!r}: use document, image, text, pair or <score>.<column>")
     if (view != "document" and image) or (view not in ("document", "pair") and text):
         raise TypeError(f"view {view!r}: only document scorers declare image= columns, and text= they and pair scorers")
+    if view == "pair" and text and not columns:
+        raise TypeError("view 'pair': a scorer of pairs describes the image, too; give it a column of its own")
     if reads and view != "document":
         raise TypeError(f"view {view!r}: only a document scorer reads= another column; else the column is the view")
     own: Kind = "text" if view == "text" else "document" if view == "document" else "image"

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 from curate import table
 from curate.batch import show_pictures
 from curate.compare import opens
-from curate.document import DOCUMENT
 from curate.plugin import Kind
 from curate.recipe import Gate
 from curate.report import Report, StopRun, conserve
@@ -57,9 +56,11 @@ class ScoreWorker:
         targets = raw.segments.filter(pl.col("kind").is_in(list(scorer.columns)))
         open_keys, hidden = targets.select("document", "position"), set[Key]()
         for kind, gate in scorer.gates:
-            column = self._column(gate.score, raw, shard)
-            open_keys = gated(scorer, kind, gate, open_keys, column)
-            hidden |= held_back(kind, gate, raw.segments, column)
+            own = raw.segments.filter(pl.col("kind") == kind).select("document", "position")
+            column = self._column(gate.score, raw, shard).select("document", "position", "value")
+            let, shut = split(gate, own.join(column, on=["document", "position"], how="left", maintain_order="left"))
+            open_keys = gated(scorer, kind, open_keys, let, shut)
+            hidden |= set(shut.select("document", "position").iter_rows()) if kind != "document" else set()
         keys = set(open_keys.iter_rows())
         before = self._behind_other_gates(scorer, shard, keys, raw.content)
         if before is not None:
@@ -152,26 +153,15 @@ def waves(scorers: Sequence[Scorer]) -> Iterator[list[Scorer]]:
         yield group
 
 
-def gated(scorer: Scorer, kind: Kind, gate: Gate, keys: pl.DataFrame, column: pl.DataFrame) -> pl.DataFrame:
-    """The keys that a gate lets through; a gate on another kind of segment opens whole documents."""
-    let = let_through(gate, column)
-    if kind == "document":
-        let = let.filter(pl.col("position") == DOCUMENT)
-    if kind not in scorer.columns or "document" in scorer.columns:
-        return keys.join(let.select("document").unique(), on="document", how="semi", maintain_order="left")
-    return keys.join(let.select("document", "position"), on=["document", "position"], how="semi", maintain_order="left")
+def gated(scorer: Scorer, kind: Kind, keys: pl.DataFrame, let: pl.DataFrame, shut: pl.DataFrame) -> pl.DataFrame:
+    """The keys that a gate on this kind lets through: documents with anything that passes, less what does not."""
+    opened = keys.join(let.select("document").unique(), on="document", how="semi", maintain_order="left")
+    if kind == "document" or kind not in scorer.columns:
+        return opened
+    return opened.join(shut, on=["document", "position"], how="anti", maintain_order="left")
 
 
-def held_back(kind: Kind, gate: Gate, segments: pl.DataFrame, column: pl.DataFrame) -> set[Key]:
-    """The segments of a gate's kind that it does not let through."""
-    if kind == "document":
-        return set()
-    own = segments.filter(pl.col("kind") == kind)
-    shut = own.join(let_through(gate, column), on=["document", "position"], how="anti")
-    return set(shut.select("document", "position").iter_rows())
-
-
-def let_through(gate: Gate, column: pl.DataFrame) -> pl.DataFrame:
-    """The rows of a gate's column that pass."""
+def split(gate: Gate, column: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows of a gate's column that pass, and those that do not."""
     kind = {pl.Float32: float, pl.String: str, pl.Boolean: bool}.get(column["value"].dtype.base_type(), int)
-    return column.filter(opens(kind, gate))
+    return column.filter(opens(kind, gate)), column.filter(~opens(kind, gate))

@@ -147,7 +147,9 @@ def _resolve_one(
     scorer = Scorer(name, plugin, given, replace(spec, batch=batch or spec.batch), view, columns, "", gates)
     scorer = replace(scorer, gate=gate if gates else "", reads=reads, text_of=entry.text_of)
     inputs = [[each, _state(each, found)] for each in (scorer.input, scorer.text_of) if each]
-    if view == "document" and not hasattr(plugin, "encode_image") and any(kind != "document" for kind, _ in gates):
+    shares = view == "pair" and "text" in columns  # a text's value is the greatest of its pictures'
+    sees = view == "document" and not hasattr(plugin, "encode_image")
+    if (sees or shares) and any(kind != "document" for kind, _ in gates):
         inputs.append(["seen through", [gate]])  # what is measured of a document depends on what of it is seen
     return replace(scorer, identity=identity(scorer, inputs, where))
 

@@ -96,7 +96,8 @@ class Task:
                 place = (key[0], texts[key])
                 before = self.rows.get(place) or {}
                 for name in of_text.keys() & found.keys():
-                    if found[name] is not None and (before.get(name) is None or found[name] > before[name]):
+                    value = found[name]
+                    if value is not None and value == value and (before.get(name) is None or value > before[name]):
                         before = {**before, name: found[name]}
                 self.rows[place] = before or None
 
@@ -116,7 +117,9 @@ class Task:
         found = {}
         for row in self._images():
             key = (row["document"], row["position"])
-            found[key] = texts[key[0], places[key]] if key in places else row["alt"]
+            place = (key[0], places[key]) if key in places else None
+            if place not in self.hidden:
+                found[key] = texts[place] if place else row["alt"]
         return {key: caption for key, caption in found.items() if caption}
 
     def _text_of(self, raw: RawShard) -> dict[Key, int]:
@@ -210,7 +213,8 @@ class Task:
         """The column that a document scorer reads, by document and position."""
         found: dict[str, dict[int, Any]] = {}
         if self.scorer.reads and self.values is not None:
-            for document, position, value in self.values.select("document", "position", "value").iter_rows():
+            values = self.values.select("document", "position", "value").iter_rows()
+            for document, position, value in (row for row in values if row[:2] not in self.hidden):
                 found.setdefault(document, {})[position] = (
                     np.asarray(value, np.float32) if isinstance(value, list) else value
                 )

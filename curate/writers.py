@@ -21,7 +21,7 @@ class Entry:
     """A segment in output order, images with their data.
 
     ``scores`` maps "score.column" to a scalar. An image that was assigned to a text has that text's index among the
-    entries and the similarity.
+    entries and the similarity. ``made``: a scorer wrote this text for the image before it, and ``add`` put it here.
     """
 
     segment: Image | Text
@@ -29,6 +29,7 @@ class Entry:
     scores: Mapping[str, Any]
     text: int | None = None
     similarity: float | None = None
+    made: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,7 @@ def one_image_each(sample: Curated) -> list[Curated]:
     A text that was made for the image, and added, gives a pair of its own. Without any text there is one pair.
     """
     images = images_of(sample)
-    places = {sample.entries[at].position for at, _ in images}
-    made = {at for at, each in enumerate(sample.entries) if isinstance(each.segment, Text) and each.position in places}
+    made = {at for at, each in enumerate(sample.entries) if each.made}
     texts = [at for at, each in enumerate(sample.entries) if isinstance(each.segment, Text) and at not in made]
     pairs = []
     for at, _ in images:

@@ -16,7 +16,7 @@ from curate.recipe import RecipeError
 from curate.store import Store
 
 A, B = Image("http://ex.org/i.png", "alt of i"), Image("http://ex.org/j.png")
-PICTURES = {A.url: picture(1), B.url: picture(2)}
+PICTURES = {A.url: picture(1), B.url: picture(2, 50)}
 
 
 @scores("pair", caption=str, caption_itm=float, itm=float, text={"text_itm": float})
@@ -153,6 +153,80 @@ def test_a_gate_may_let_missing_values_pass(tmp_path):
     measure(store, list(scorers.values()))
     assert scored(store, scorers["w"], "words") == [1, 2]
     assert scored(store, scorers["doc"], "chars") == [14]
+
+
+def test_a_gate_on_one_kind_leaves_the_other_kind_of_a_pair_alone(tmp_path):
+    store = Store(tmp_path)
+    raw_shard(store, [page(A, "true good")], PICTURES)
+    for gate in ({"score": "w.words", "min": 1}, {"score": "last.best", "min": 1}):
+        score = {
+            "last": {"use": "test_texts:last"},
+            "w": {"use": "test_texts:words"},
+            "cap": {"use": "test_texts:judge", "after": gate},
+        }
+        scorers = {each.name: each for each in scorers_of(tmp_path, score)}
+        measure(store, list(scorers.values()))
+        assert scored(store, scorers["cap"], "itm") == [1, None]
+        assert scored(store, scorers["cap"], "text_itm") == [None, 1]
+
+
+def test_a_text_of_several_pictures_does_not_depend_on_what_was_measured_before(tmp_path):
+    store = Store(tmp_path)
+    raw_shard(store, [page(A, "text", B)], PICTURES)
+
+    def itm(**gate):
+        (_, cap) = scorers = scorers_of(
+            tmp_path, {"size": {"use": "image_size"}, "cap": {"use": "test_texts:by_width", **gate}}
+        )
+        measure(store, scorers)
+        return scored(store, cap, "best")
+
+    assert itm(after={"score": "size.width", "above": 40}) == [50, None]
+    assert itm() == [None, 50, None]
+
+
+@scores("pair", own=float, text={"best": float})
+def by_width(pairs):
+    """As good as the picture is wide; nothing can be said of one of 60."""
+    return [{"own": 1.0, "best": float("nan") if image.width == 60 else image.width} for image, _ in pairs]
+
+
+def test_nothing_measured_is_never_the_greatest(tmp_path):
+    store = Store(tmp_path)
+    raw_shard(
+        store, [page(Image("http://ex.org/c.png"), "text", B)], {"http://ex.org/c.png": picture(3, 60), **PICTURES}
+    )
+    (scorer,) = scorers_of(tmp_path, {"cap": {"use": "test_texts:by_width"}})
+    measure(store, [scorer])
+    assert scored(store, scorer, "best") == [None, 50, None]
+
+
+def test_a_missing_value_of_a_gated_column_is_missing(tmp_path):
+    store = Store(tmp_path)
+    raw_shard(store, [page("a b", "a")], {})
+    score = {
+        "w": {"use": "test_texts:words"},
+        "v": {"use": "test_texts:words", "after": {"score": "w.words", "min": 2}},
+        "x": {"use": "text_stats", "after": {"score": "v.words", "min": 9, "missing": "keep"}},
+    }
+    scorers = {each.name: each for each in scorers_of(tmp_path, score)}
+    measure(store, list(scorers.values()))
+    assert scored(store, scorers["x"], "chars") == [1]
+
+
+def test_an_added_text_is_not_joined_with_another(tmp_path):
+    raw_shard(Store(tmp_path), [page(A, "true good", "true")], PICTURES)
+    sections = {
+        **CAPFILT,
+        "score": {"cap": CAPFILT["score"]["cap"] | {"text_of": "last.best"}, "last": {"use": "test_texts:first"}},
+    }
+    (sample,) = samples(curated(tmp_path, recipe_of(**sections, pack={"join": " | "})))
+    assert [text and text.split(" for ")[0] for text in sample["texts"]] == [None, "made", "true good | true"]
+
+
+@scores("image", best=int)
+def first(images):
+    return [{"best": 0} for _ in images]
 
 
 def test_what_was_seen_through_one_gate_is_not_taken_for_another(tmp_path):
