@@ -177,7 +177,11 @@ def test_ray_job_submit(cluster: str, small_web: SmallWeb, tmp_path: Path) -> No
     small_web.recipe(job / "small.yaml", score="  caps: {use: mymodule}\n", extra=shares)
     entry = [sys.executable, "-m", "curate.cli", "run", "small.yaml", "--ray", "auto", "--out", str(tmp_path / "run")]
     submit = [BIN / "ray", "job", "submit", "--address", cluster, "--working-dir", job, "--", *entry]
-    done = subprocess.run([*map(str, submit)], capture_output=True, text=True, timeout=240)
+    for _ in range(60):  # the dashboard answers before the node's agent, which takes the job, is up
+        done = subprocess.run([*map(str, submit)], capture_output=True, text=True, timeout=240)
+        if "No available agent" not in done.stdout + done.stderr:
+            break
+        time.sleep(1)
     assert done.returncode == 0, done.stdout + done.stderr
     assert list((tmp_path / "run").glob("out/*/index.json"))
     wrong = [*submit[:-1], str(tmp_path / "run"), "--set", "fetch.max_bytes=1MB"]

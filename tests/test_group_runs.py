@@ -49,7 +49,7 @@ def copied(undisturbed: Path, to: Path, *names: str) -> Path:
     return to
 
 
-@pytest.mark.parametrize("point", range(5))
+@pytest.mark.parametrize("point", [0, 1, 2, *(pytest.param(at, marks=pytest.mark.slow) for at in range(3, 8))])
 def test_killed_while_grouping_and_restarted_gives_the_same_groups(
     point: int, undisturbed: Path, tmp_path: Path
 ) -> None:
