@@ -24,7 +24,7 @@ from curate.document import DOCUMENT, Document, Image, Text
 from curate.place import Spot, arrange
 from curate.plugin import SCALARS
 from curate.recipe import Pack, Place
-from curate.report import Report, conserve
+from curate.report import Report, StopRun, conserve
 from curate.scorer import Catalogue, masker
 from curate.shard import RawShard, add_member, open_shard, open_tar
 from curate.store import Store
@@ -161,6 +161,11 @@ class PackWorker:
             entries = []
             for spot in spots:
                 key = (document.id, spot.position)
+                if self.pack.blur and isinstance(document.segments[spot.position], Image) and key not in boxes:
+                    raise StopRun(
+                        f"pack.blur: image {key[1]} of {key[0]} has no {self.pack.blur}: "
+                        f"drop what could not be measured by a rule on {self.pack.blur.partition('.')[0]}"
+                    )
                 entries.append(entry(document, spot, raw, scores.get(key, {}), boxes.get(key, ()), hide))
                 entries += [
                     Entry(replace(text, text=hide(text.text)), spot.position, {}, made=True)

@@ -9,8 +9,6 @@ from curate import Image, Text
 from curate.demo import planted, world
 from curate.filters import _sampling
 from curate.filters._blip import matching, pre_caption
-from curate.filters._captioner import CAPTIONER
-from curate.filters._pretrained import DEMO
 from curate.filters.capfilt import CapFilt
 from curate.filters.caption import Caption
 from curate.filters.itm import Itm
@@ -406,7 +404,6 @@ def test_clip_ranks_captions_in_stages(captioner):
         assert (row["caption"], row["sim"]) == (captions[best[0]], row["sims"][0])
 
 
-@pytest.mark.skipif(not (DEMO / CAPTIONER).is_dir(), reason="the demo's captioner is not there")
 def test_the_demos_captioner_says_what_is_there():
     rng, scorer = np.random.default_rng(5), Caption()
     scenes = [world.random_scene(rng, 96) for _ in range(16)]

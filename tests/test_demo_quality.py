@@ -39,8 +39,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def run(home: Path) -> Run:
-    if not (MODELS / "blip_itm").is_dir():
-        pytest.skip("the demo's filter is not there")
     recipe = home / "planted.yaml"
     recipe.write_text(Path(demo.__file__).with_name("planted.yaml").read_text().replace("demo/web", str(home)))
     run = Run(recipe, Store(home / "run"), InProcess(), Nobody())

@@ -20,9 +20,6 @@ import curate
 from curate import Document, Encoded, Image, Text, scores
 from curate.document import Row
 from curate.executor import InProcess
-from curate.filters._blip import MATCHER
-from curate.filters._captioner import CAPTIONER
-from curate.filters._pretrained import DEMO
 from curate.filters.alignment import alignment
 from curate.filters.centroids import Centroids
 from curate.filters.coyo_text import CoyoText
@@ -79,16 +76,8 @@ def written(name: str, folder: Path, **changes: Any) -> Path:
     return path
 
 
-def needs_blip(name: str) -> None:
-    """Skips what reads one of the demo's BLIPs where that was not trained yet."""
-    wanted = {"capfilt-bootstrap": (CAPTIONER, MATCHER), "laion-coco": (CAPTIONER,)}
-    if not all((DEMO / model).is_dir() for model in wanted.get(name, ())):
-        pytest.skip("the demo's BLIP is not there")
-
-
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_checks(name, tmp_path):
-    needs_blip(name)
     Run(written(name, tmp_path), Store(tmp_path / "run"), InProcess(), None).check()
 
 
@@ -107,7 +96,6 @@ ROWS = {
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_measures_groups_and_decides(name, tmp_path):
-    needs_blip(name)
     content = small(name, tmp_path)
     reader = READERS[content["source"]["reader"]]
     rows = [reader(ROWS[content["source"]["reader"]])] * 2
@@ -601,7 +589,6 @@ def pairs(out: Path) -> list[tuple[str, str]]:
 
 
 def test_laion_coco_puts_the_caption_in_place_of_the_alt_text(tmp_path):
-    needs_blip("laion-coco")
     content = small("laion-coco", tmp_path)
     content["score"]["caption"]["n"] = 4
     pages = [laion.read({"url": f"http://ex.org/{at}.png", "text": f"alt {at}"}) for at in range(2)]

@@ -13,6 +13,7 @@ from shards import Shelf, curated, measure, page, picture, raw_shard, recipe_of,
 
 from curate import Encoded, Image, scores
 from curate.recipe import RecipeError
+from curate.report import StopRun
 from curate.store import Store
 
 A, B = Image("http://ex.org/i.png", "alt of i"), Image("http://ex.org/j.png")
@@ -312,3 +313,15 @@ def test_what_is_wrong_is_said_before_anything_runs(sections, said, tmp_path):
     raw_shard(Store(tmp_path), [page("a")], {})
     with pytest.raises(RecipeError, match=said):
         Shelf(tmp_path, recipe_of(score=CAPFILT["score"], **sections)).check()
+
+
+@scores("image", boxes=list[float])
+def nothing_seen(images):
+    return [None for _ in images]
+
+
+def test_an_image_whose_boxes_are_missing_is_not_written_unblurred(tmp_path):
+    raw_shard(Store(tmp_path), [page("a", A)], PICTURES)
+    score = {"faces": {"use": "test_texts:nothing_seen"}}
+    with pytest.raises(StopRun, match=r"pack\.blur: image 1 .* has no faces\.boxes"):
+        curated(tmp_path, recipe_of(score=score, pack={"blur": "faces.boxes"}))
