@@ -32,12 +32,12 @@ import polars as pl
 import torch
 
 from curate.document import Image
-from curate.executor import InProcess
 from curate.filters.clip import Clip
-from curate.image import decode
-from curate.run import Run
-from curate.score import ScoreWorker
-from curate.store import Store
+from curate.image.codec import decode
+from curate.run.executor import InProcess
+from curate.run.run import Run
+from curate.score.measure import ScoreWorker
+from curate.store.store import Store
 
 DEMO = Path(__file__).resolve().parent.parent / "filters/demo_models/clip"
 

@@ -32,7 +32,7 @@ import numpy as np
 from curate.demo import world
 from curate.document import Image, Text
 from curate.filters.clip import Clip
-from curate.image import DecodeError, decode, encode, sniff
+from curate.image.codec import DecodeError, decode, encode, sniff
 
 REAL = "/usr/share/gimp/2.0/help/en"
 FACTORS = (1, 1.5, 2, 3, 4)

@@ -34,8 +34,8 @@ from typing import Any
 import common
 import numpy as np
 
-from curate.hamming import Band, hamming_links, plan_hamming
-from curate.link import components
+from curate.group.hamming import Band, hamming_links, plan_hamming
+from curate.group.union_find import components
 
 Pairs = tuple[Any, Any]
 

@@ -37,7 +37,7 @@ from curate.document import Document, Image, Origin, Text
 from curate.filters.minhash import minhash, words
 from curate.filters.pdq import pdq
 from curate.filters.phash import phash
-from curate.image import to_pil
+from curate.image.codec import to_pil
 
 Side = Callable[[], list[Any]]
 SIDES = ((256, 256), (384, 512), (512, 512), (768, 576), (1024, 768), (1024, 1024))

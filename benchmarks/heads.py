@@ -17,9 +17,9 @@ import clip_score
 import common
 import torch
 
-from curate.executor import InProcess
-from curate.run import Run
-from curate.score import ScoreWorker
+from curate.run.executor import InProcess
+from curate.run.run import Run
+from curate.score.measure import ScoreWorker
 
 
 def random_heads(folder: Path, width: int) -> dict[str, dict[str, str]]:

@@ -44,17 +44,18 @@ import numpy as np
 import polars as pl
 import scipy.sparse
 
-from curate import Image, Text, table
+from curate import Image, Text
 from curate.document import Document, Pixels, document, reader
-from curate.executor import InProcess
 from curate.filters.pdq import pdq
 from curate.filters.phash import phash
-from curate.gather import all_links, array
-from curate.image import DecodeError, decode, encode, sniff
-from curate.recipe import Group
+from curate.group.components import all_links, array
+from curate.image.codec import DecodeError, decode, encode, sniff
+from curate.recipe.measures import Group
 from curate.report import Report
-from curate.run import Run
-from curate.store import Store
+from curate.run.executor import InProcess
+from curate.run.run import Run
+from curate.store import table
+from curate.store.store import Store
 
 LARGE, REDUCED = 1024, 640
 """Pictures with a longer side than the first are reduced to the second, as a page would show them."""

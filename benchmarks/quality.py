@@ -21,10 +21,10 @@ from rich.console import Console
 
 from curate.demo import __main__ as demo
 from curate.demo import plant, report, web
-from curate.executor import InProcess
 from curate.report import Report
-from curate.run import Run
-from curate.store import Store
+from curate.run.executor import InProcess
+from curate.run.run import Run
+from curate.store.store import Store
 
 
 class Seconds:

@@ -27,11 +27,11 @@ import polars as pl
 import pyarrow as pa
 from clip_score import Quiet
 
-from curate import table
-from curate.executor import InProcess
-from curate.run import Run
-from curate.select import funnel
-from curate.store import Store
+from curate.run.executor import InProcess
+from curate.run.run import Run
+from curate.select.verdicts import funnel
+from curate.store import table
+from curate.store.store import Store
 
 PER_SHARD = 10_000
 

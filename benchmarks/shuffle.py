@@ -21,13 +21,14 @@ import common
 import numpy as np
 import polars as pl
 
-from curate import table
-from curate.columns import Column
-from curate.grouping import Grouping
-from curate.keys import ROW_GROUP, SCHEMA, chunks
-from curate.recipe import Group, Resource
-from curate.steps import Context
-from curate.store import Store
+from curate.group.grouping import Grouping
+from curate.group.keys import ROW_GROUP, SCHEMA, chunks
+from curate.group.steps import Context
+from curate.recipe.measures import Group
+from curate.recipe.recipe import Resource
+from curate.store import table
+from curate.store.columns import Column
+from curate.store.store import Store
 
 SHARDS = 64
 GROUPING = Grouping("same", Group(by=("raw.url",)), "image", (Column("raw", "url", "image", str),), (), None, "", "x")
@@ -48,9 +49,9 @@ def build(folder: Path, count: int) -> None:
 
 def ours(folder: Path) -> None:
     """The ranges that are missing, on Ray."""
-    import curate.keys
-    from curate.cluster import connect
-    from curate.group import CountWorker
+    import curate.group.keys
+    from curate.group.near import CountWorker
+    from curate.run.cluster import connect
 
     curate.keys.RANGE = 250_000
     context = Context(Store(folder), GROUPING, tuple(f"{shard:05d}" for shard in range(SHARDS)))

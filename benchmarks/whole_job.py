@@ -29,7 +29,7 @@ import common
 import numpy as np
 
 from curate.demo import world
-from curate.image import encode
+from curate.image.codec import encode
 
 SCRIPT = Path(__file__).with_name("ray_data_script.py")
 CLIP = Path(__file__).resolve().parent.parent / "filters/demo_models/clip"

@@ -16,7 +16,7 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from curate.identity import file_sha256
+from curate.score.identity import file_sha256
 
 DEMO = Path(__file__).resolve().parent / "demo_models"
 PICKLES = (".pth", ".pt", ".bin")

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate import Image
-from curate.image import to_pil
+from curate.image.codec import to_pil
 
 DEMO = Path(__file__).resolve().parent / "demo_models"
 Pixels = npt.NDArray[np.float32]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate import Encoded, scores
-from curate.place import assign
+from curate.pack.place import assign
 
 
 @scores("document", aligned=float, assigned=int, reads="clip.sims", batch=1024)

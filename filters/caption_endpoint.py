@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from curate import Image, scores
-from curate.image import DecodeError, decode, encode, to_pil
+from curate.image.codec import DecodeError, decode, encode, to_pil
 
 AGAIN = {408, 409, 425, 429, 500, 502, 503, 504}
 """HTTP statuses after which the same request may succeed."""

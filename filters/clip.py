@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curate import Encoded, Image, Text, Vector, scores
-from curate.image import to_pil
+from curate.image.codec import to_pil
 
 DEMO = Path(__file__).resolve().parent / "demo_models" / "clip"
 """The demo model: trained on drawn shapes, of no use on real pictures."""

@@ -13,8 +13,8 @@ import numpy as np
 
 from curate import Image, Vector, scores
 from curate.filters._heads import normalised
-from curate.identity import file_sha256
-from curate.image import to_pil
+from curate.image.codec import to_pil
+from curate.score.identity import file_sha256
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from curate import Image, scores
-from curate.image import to_pil
+from curate.image.codec import to_pil
 
 
 @scores("image", label=str, score=float, positive=float, pixels="full", batch=32, requires=("torch", "transformers"))

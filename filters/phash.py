@@ -14,7 +14,7 @@ import scipy.fft
 
 from curate import Image, scores
 from curate.document import Pixels
-from curate.image import luminance
+from curate.image.codec import luminance
 
 Floats = npt.NDArray[np.floating]
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from curate import Image, scores
 from curate.filters._heads import DEMO, tensors, weights_file
-from curate.image import to_pil
+from curate.image.codec import to_pil
 
 BILINEAR = 2
 """Pillow's number for it."""

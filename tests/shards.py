@@ -10,24 +10,24 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from curate import table
 from curate.document import Document, Image, Reader, Text, document
-from curate.executor import Executor, InProcess
-from curate.fetch import raw_rows
-from curate.fetched import Fetched
-from curate.formats import Slice
-from curate.image import encode, sniff
-from curate.pack import PackWorker, finish, plan
-from curate.recipe import Recipe
+from curate.fetch.crawl import raw_rows
+from curate.fetch.response import Fetched
+from curate.image.codec import encode, sniff
+from curate.pack.pack import PackWorker, finish, plan
+from curate.recipe.recipe import Recipe
 from curate.report import Report
-from curate.run import Run
-from curate.score import ScoreWorker
-from curate.scorer import Scorer, catalogue, resolve
-from curate.select import SelectWorker, bind, bind_adds
-from curate.shard import add_member, open_tar
-from curate.source import Reject
+from curate.run.executor import Executor, InProcess
+from curate.run.run import Run
+from curate.score.measure import ScoreWorker
+from curate.score.scorer import Scorer, catalogue, resolve
+from curate.select.verdicts import SelectWorker, bind, bind_adds
+from curate.source.corpus import Reject
+from curate.source.rows import Slice
 from curate.status import Status
-from curate.store import Store
+from curate.store import table
+from curate.store.raw_shard import add_member, open_tar
+from curate.store.store import Store
 
 SOURCE = {"reader": "mmc4", "path": "none.jsonl"}
 

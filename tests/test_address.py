@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from curate.address import is_address, is_public, parse_url, vet_host
-from curate.fetched import Refused
+from curate.fetch.address import is_address, is_public, parse_url, vet_host
+from curate.fetch.response import Refused
 from curate.status import Status
 
 CLOSED_ADDRESSES = """

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pil
 
-from curate.image import BLOCKS, DecodeError, blurred, decode, encode, sniff
+from curate.image.blur import BLOCKS, blurred
+from curate.image.codec import DecodeError, decode, encode, sniff
 
 BOX = (0.25, 0.5, 0.75, 0.9)
 INSIDE = np.s_[60:108, 40:120]

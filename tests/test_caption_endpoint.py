@@ -10,7 +10,7 @@ import pytest
 
 from curate import Image
 from curate.filters.caption_endpoint import CaptionEndpoint
-from curate.image import decode, encode
+from curate.image.codec import decode, encode
 
 
 def picture(seed, form="png", height=30, width=40):

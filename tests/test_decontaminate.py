@@ -16,9 +16,9 @@ from curate.demo import world
 from curate.filters.copy_detection import CopyDetection
 from curate.filters.decontaminate import COLUMNS, ROWS, Decontaminate
 from curate.filters.decontaminate_text import DecontaminateText, ngrams
-from curate.image import encode, to_pil
-from curate.recipe import RecipeError
-from curate.store import Store
+from curate.image.codec import encode, to_pil
+from curate.recipe.section import RecipeError
+from curate.store.store import Store
 
 
 def vectors(count, width=16, seed=0):

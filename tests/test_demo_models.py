@@ -11,7 +11,7 @@ import pytest
 
 from curate import Image
 from curate.demo import planted, world
-from curate.image import to_pil
+from curate.image.codec import to_pil
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

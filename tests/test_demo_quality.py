@@ -13,9 +13,9 @@ from shards import Nobody
 
 from curate.demo import __main__ as demo
 from curate.demo import plant, planted, report, web, world
-from curate.executor import InProcess
-from curate.run import Run
-from curate.store import Store
+from curate.run.executor import InProcess
+from curate.run.run import Run
+from curate.store.store import Store
 
 torch = pytest.importorskip("torch")
 for package in ("open_clip", "transformers", "timm", "fasttext"):

@@ -18,10 +18,11 @@ from PIL import Image
 from pydantic import ValidationError
 from web import Reply, Site
 
-from curate.download import Fetch, Fetched, Request, download, status_of
-from curate.fetched import Refused
-from curate.image import Resize, encode
-from curate.politeness import opted_out, retry_after
+from curate.fetch.download import download, status_of
+from curate.fetch.politeness import opted_out, retry_after
+from curate.fetch.response import Fetched, Refused, Request
+from curate.image.codec import encode
+from curate.recipe.input import Fetch, Resize
 from curate.status import Status
 
 PICTURE = encode(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))

@@ -9,9 +9,10 @@ import pytest
 from test_download import PICTURE, closed_port
 from web import Reply, Site
 
-from curate.download import Fetch, Fetched, Request
-from curate.engine_img2dataset import _read, _status, download_with_img2dataset
-from curate.image import Resize, decode
+from curate.fetch.engine_img2dataset import _read, _status, download_with_img2dataset
+from curate.fetch.response import Fetched, Request
+from curate.image.codec import decode
+from curate.recipe.input import Fetch, Resize
 from curate.status import Status
 
 pytestmark = pytest.mark.skipif(not importlib.util.find_spec("img2dataset"), reason="needs the extra img2dataset")

@@ -8,9 +8,9 @@ from curate import Image
 from curate.demo import planted, world
 from curate.filters._heat_map import HeatMap
 from curate.filters.faces import Faces, row
-from curate.image import encode
-from curate.recipe import RecipeError
-from curate.store import Store
+from curate.image.codec import encode
+from curate.recipe.section import RecipeError
+from curate.store.store import Store
 
 
 def field(number: int, value: int | str | bytes) -> bytes:

@@ -14,10 +14,10 @@ from curate.filters.image_size import image_size
 from curate.filters.phash import phash
 from curate.filters.text_stats import text_stats
 from curate.filters.url_words import url_words
-from curate.image import decode, encode, to_pil
+from curate.image.codec import decode, encode, to_pil
 from curate.plugin import Encoded, spec_of
-from curate.recipe import RecipeError
-from curate.store import Store
+from curate.recipe.section import RecipeError
+from curate.store.store import Store
 
 # --- image_size
 

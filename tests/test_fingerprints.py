@@ -16,8 +16,8 @@ from curate.filters.minhash import minhash
 from curate.filters.minhash_text import minhash_text
 from curate.filters.pdq import pdq
 from curate.filters.phash import phash, thumbnail
-from curate.image import decode, encode, luminance, to_pil
-from curate.store import Store
+from curate.image.codec import decode, encode, luminance, to_pil
+from curate.store.store import Store
 
 
 @scores("pair", it=str)

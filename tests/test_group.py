@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from shards import Shelf, page, picture, raw_shard, recipe_of
 
 from curate import Image, Vector, scores
-from curate.recipe import RecipeError
+from curate.recipe.section import RecipeError
 from curate.report import StopRun
-from curate.run import Incomplete
-from curate.store import Store
+from curate.run.run import Incomplete
+from curate.store.store import Store
 
 SLOW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 KEPT = ("kept", None)

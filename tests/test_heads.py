@@ -17,9 +17,9 @@ from curate.filters.image_classifier import ImageClassifier
 from curate.filters.nsfw import Nsfw
 from curate.filters.tags import Tags, verdict
 from curate.filters.watermark import Watermark
-from curate.image import encode
-from curate.recipe import RecipeError
-from curate.store import Store
+from curate.image.codec import encode
+from curate.recipe.section import RecipeError
+from curate.store.store import Store
 
 NAN = float("nan")
 

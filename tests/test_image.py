@@ -15,8 +15,10 @@ import pytest
 from PIL import Image, ImageOps
 from pydantic import ValidationError
 
-from curate.header import Header
-from curate.image import DecodeError, Resize, SizeRejected, decode, encode, resize, sniff, to_pil
+from curate.image.codec import DecodeError, decode, encode, sniff, to_pil
+from curate.image.header import Header
+from curate.image.resize import SizeRejected, resize
+from curate.recipe.input import Resize
 
 
 def photo(width, height, seed=0):
@@ -140,7 +142,7 @@ def test_upright(orientation, kind):
     assert (header.height, header.width, header.orientation) == (*wanted.shape[:2], orientation)
     assert pixels.shape == wanted.shape
     assert psnr(pixels, wanted) > 45
-    small = resize(data, header, Resize(size=30, mode="keep_ratio"))
+    small = resize(data, header, size=30, mode="keep_ratio")
     assert (small.width > small.height) == (wanted.shape[1] > wanted.shape[0])
     if kind == "JPEG":
         assert decode(data, 30).shape[:2] == (wanted.shape[0] // 2, wanted.shape[1] // 2)
@@ -222,32 +224,31 @@ def test_settings():
 @pytest.mark.parametrize("limit", [{"min_side": 61}, {"max_area": 5399}, {"max_aspect": 1.49}])
 def test_sizes_are_refused_by_the_header(limit):
     with pytest.raises(SizeRejected):
-        resize(JPEG[:400], sniff(JPEG), Resize(**limit))  # there is nothing to decode
-    assert resize(JPEG, sniff(JPEG), Resize(min_side=60, max_area=5400, max_aspect=1.5)).width == 256
+        resize(JPEG[:400], sniff(JPEG), **limit)  # there is nothing to decode
+    assert resize(JPEG, sniff(JPEG), min_side=60, max_area=5400, max_aspect=1.5).width == 256
 
 
 def test_skip_reencode():
-    keep = Resize(mode="no", skip_reencode=True)
-    assert resize(JPEG, sniff(JPEG), keep).data == JPEG
-    assert resize(JPEG, sniff(JPEG), keep.model_copy(update={"format": "webp"})).format == "webp"
-    assert resize(JPEG, sniff(JPEG), Resize(mode="no")).data != JPEG
+    keep = {"mode": "no", "skip_reencode": True}
+    assert resize(JPEG, sniff(JPEG), **keep).data == JPEG
+    assert resize(JPEG, sniff(JPEG), **keep, format="webp").format == "webp"
+    assert resize(JPEG, sniff(JPEG), mode="no").data != JPEG
     with pytest.raises(DecodeError):
-        resize(JPEG[:-9], sniff(JPEG), keep)
+        resize(JPEG[:-9], sniff(JPEG), **keep)
 
 
 def test_scaled_decode_changes_pixels_a_little_and_sizes_not_at_all():
     data = encode(photo(600, 700))
-    exact = resize(data, sniff(data), Resize(size=256))
-    scaled = resize(data, sniff(data), Resize(size=256, decode="scaled"))
+    exact = resize(data, sniff(data), size=256)
+    scaled = resize(data, sniff(data), size=256, decode="scaled")
     assert (scaled.width, scaled.height) == (exact.width, exact.height)
     assert 28 < psnr(decode(scaled.data), decode(exact.data)) < 99
 
 
 def test_threads_give_the_same_bytes():
     data = encode(photo(300, 200))
-    settings = Resize(size=64)
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(lambda _: resize(data, sniff(data), settings).data, range(64)))
+        results = list(pool.map(lambda _: resize(data, sniff(data), size=64).data, range(64)))
     assert len(set(results)) == 1
 
 
@@ -268,13 +269,13 @@ def test_sizes_and_pixels_are_those_of_img2dataset():
     for at, (width, height) in enumerate(SIZES):
         data = encode(photo(width, height, at))
         grid += [
-            (data, Resize(size=size, mode=mode, only_if_bigger=bigger, max_aspect=20))
+            (data, {"size": size, "mode": mode, "only_if_bigger": bigger, "max_aspect": 20})
             for mode in MODES
             for size in (64, 256, 299)
             for bigger in (False, True)
         ]
     names = {"size": "image_size", "mode": "resize_mode", "only_if_bigger": "resize_only_if_bigger"}
-    jobs = [(data, {theirs: getattr(how, ours) for ours, theirs in names.items()}) for data, how in grid]
+    jobs = [(data, {theirs: how[ours] for ours, theirs in names.items()}) for data, how in grid]
     jobs = [(data, options | {"max_aspect_ratio": 20}) for data, options in jobs]
     run = subprocess.run([sys.executable, "-c", THEIRS], input=pickle.dumps(jobs), capture_output=True, check=True)
     compared = 0
@@ -282,9 +283,9 @@ def test_sizes_and_pixels_are_those_of_img2dataset():
         header = sniff(data)
         if error:
             with pytest.raises(SizeRejected):
-                resize(data, header, how)
+                resize(data, header, **how)
             continue
-        ours = resize(data, header, how)
+        ours = resize(data, header, **how)
         assert (ours.width, ours.height) == (width, height), (header, how)
         assert decode(ours.data).shape[:2] == (height, width)
         assert psnr(decode(ours.data), decode(theirs)) >= 40, (header, how)

@@ -12,8 +12,8 @@ from shards import measure, page, raw_shard, scored, scorers_of
 from curate import Image
 from curate.filters import language
 from curate.filters.language import SMALL, Language, local
-from curate.recipe import RecipeError
-from curate.store import Store
+from curate.recipe.section import RecipeError
+from curate.store.store import Store
 
 
 @pytest.fixture(scope="module")

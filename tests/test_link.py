@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.hamming import Band, deal, hamming_chunks, hamming_links, plan_hamming, split
-from curate.jaccard import crowd, jaccard_links, plan_jaccard
-from curate.link import candidates, components, forest, lefts, merged
+from curate.group.hamming import Band, deal, hamming_chunks, hamming_links, plan_hamming, split
+from curate.group.jaccard import crowd, jaccard_links, plan_jaccard
+from curate.group.union_find import candidates, components, forest, lefts, merged
 
 SEEDS = st.integers(0, 2**32 - 1)
 

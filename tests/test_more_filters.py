@@ -9,13 +9,13 @@ import pytest
 from shards import measure, page, picture, raw_shard, scored, scorers_of
 
 from curate import Image, Text
-from curate.balance import counted, draw, keep_probability, probabilities
 from curate.filters.coherence import sequence as coherence
 from curate.filters.image_text_ratio import image_text_ratio
 from curate.filters.metaclip import MetaClip
 from curate.filters.opt_out import OptOut
-from curate.recipe import RecipeError
-from curate.store import Store
+from curate.recipe.section import RecipeError
+from curate.select.balance import counted, draw, keep_probability, probabilities
+from curate.store.store import Store
 
 # --- coherence
 

@@ -15,9 +15,9 @@ from shards import curated, page, picture, raw_shard, recipe_of
 
 from curate import Image, scores
 from curate.document import DOCUMENT
-from curate.pack import Tar, output_name, plan
-from curate.recipe import Pack, Place
-from curate.store import Store
+from curate.pack.pack import Tar, output_name, plan
+from curate.recipe.output import Pack, Place
+from curate.store.store import Store
 
 URLS = [f"http://ex.org/{at}.png" for at in range(20)]
 PICTURES = {url: picture(at, 40 + at, 30, "jpg" if at % 2 else "png") for at, url in enumerate(URLS)}

@@ -8,7 +8,7 @@ from shards import measure, page, raw_shard, scored, scorers_of
 
 from curate import Text
 from curate.filters.pii import mask, pii, spans
-from curate.store import Store
+from curate.store.store import Store
 
 
 def kinds(text):

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from curate.place import Spot, arrange, assign, match
-from curate.recipe import Place
+from curate.pack.place import Spot, arrange, assign, match
+from curate.recipe.output import Place
 
 README = [[0.24363446, 0.31758785, 0.27694184], [0.22331068, 0.32349196, 0.26118797]]
 SIMS = Place(by="clip.sims")

@@ -4,11 +4,12 @@ import pytest
 import yaml
 
 import curate
-from curate.executor import InProcess
-from curate.recipe import Gate, RecipeError, Rule, nearest, spell
-from curate.recipe_file import load
-from curate.run import Run
-from curate.store import Store
+from curate.recipe.recipe_file import load
+from curate.recipe.rules import Gate, Rule
+from curate.recipe.section import RecipeError, nearest, spell
+from curate.run.executor import InProcess
+from curate.run.run import Run
+from curate.store.store import Store
 
 ROOT = Path(curate.__file__).parents[1]
 SCORES = {"clip": {"use": "clip", "after": {"score": "size.area", "min": 5}}, "size": {"use": "image_size"}}

@@ -19,17 +19,17 @@ from test_select import KEPT, column, ended, raw
 import curate
 from curate import Document, Encoded, Image, Text, scores
 from curate.document import Row
-from curate.executor import InProcess
 from curate.filters.alignment import alignment
 from curate.filters.centroids import Centroids
 from curate.filters.coyo_text import CoyoText
 from curate.filters.image_size import image_size
 from curate.filters.text_stats import text_stats
 from curate.pipelines import coyo, laion, mmc4, obelics
-from curate.recipe import Recipe
-from curate.recipe_file import load, parse
-from curate.run import Run
-from curate.store import Store
+from curate.recipe.recipe import Recipe
+from curate.recipe.recipe_file import load, parse
+from curate.run.executor import InProcess
+from curate.run.run import Run
+from curate.store.store import Store
 
 HERE = Path(curate.__file__).parents[1] / "pipelines"
 RECIPES = sorted(path.stem for path in HERE.glob("*.yaml"))

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from shards import Shelf, page, raw_shard, recipe_of
 
-from curate import batch
 from curate.demo import world
 from curate.document import Image
-from curate.image import encode
-from curate.store import Store
+from curate.image.codec import encode
+from curate.score import batch
+from curate.store.store import Store
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("open_clip")

@@ -9,8 +9,8 @@ from shards import measure, page, picture, raw_shard, scored, scorers_of
 
 from curate import Image, Vector, scores
 from curate.report import StopRun
-from curate.score import ScoreWorker
-from curate.store import Store
+from curate.score.measure import ScoreWorker
+from curate.store.store import Store
 
 A, B, C, DEAD, TORN = (f"http://ex.org/{name}.png" for name in ("a", "b", "c", "dead", "torn"))
 PICTURES = {A: picture(1, 40, 30), B: picture(2, 50, 20), C: picture(1, 40, 30)}  # A and C are one picture

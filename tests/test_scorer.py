@@ -6,8 +6,8 @@ import pytest
 from shards import scorers_of
 
 from curate import Vector, scores
-from curate.identity import code_hash
-from curate.recipe import RecipeError
+from curate.recipe.section import RecipeError
+from curate.score.identity import code_hash
 
 WORDS = """
 from curate import scores

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from shards import curated, page, picture, raw_shard, recipe_of
 
 import curate
-from curate import Image, table
-from curate.compare import fault
-from curate.decide import Bound, decide
-from curate.recipe import Condition, Rule
-from curate.recipe_file import load
-from curate.select import funnel, verdict_hash
-from curate.store import Store
-from curate.top import top_threshold
+from curate import Image
+from curate.recipe.compare import fault
+from curate.recipe.recipe_file import load
+from curate.recipe.rules import Condition, Rule
+from curate.select.decide import Bound, decide
+from curate.select.top import top_threshold
+from curate.select.verdicts import funnel, verdict_hash
+from curate.store import table
+from curate.store.store import Store
 
 LAION = Path(curate.__file__).parents[1] / "pipelines/laion.yaml"
 TYPES = {"text.chars": int, "raw.bytes": int, "size.area": int, "raw.format": str, "clip.sim": float}

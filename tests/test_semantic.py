@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate import semantic
-from curate.semantic import assign, duplicates, fit, near, order
+from curate.group import semantic
+from curate.group.semantic import assign, duplicates, fit, near, order
 
 DEGREES = np.radians([0, 10, 20, 90])
 CIRCLE = np.stack([np.cos(DEGREES), np.sin(DEGREES)], axis=1).astype(np.float32)
@@ -281,7 +281,7 @@ def test_fit_says_nothing(capfd):
 BITS = """
 import hashlib
 import numpy as np
-from curate.semantic import assign, duplicates, fit, order
+from curate.group.semantic import assign, duplicates, fit, order
 vectors = np.random.default_rng(0).standard_normal((3000, 96)).astype(np.float16) + np.float16(1.5)
 vectors[::3] = vectors[1::3] + vectors[::3] / 9
 centroids = fit(vectors.astype(np.float32), 40, 8, 7)

@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from curate import formats
 from curate.document import BadRow, Document, Reader, document, pair, reader
-from curate.source import BadFile, Reject, Slice, Source, documents, find, load_reader, measure, named, plan, rows
+from curate.recipe.input import Source
+from curate.source import rows as formats
+from curate.source.corpus import Reject, documents, find, load_reader, named, plan
+from curate.source.rows import BadFile, Slice, measure, rows
 
 ROWS = [{"url": f"http://ex.org/{at}.jpg", "text": f"picture {at}"} for at in range(25)]
 

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from curate.store import Store, part_name
+from curate.store.store import Store, part_name
 
 
 @pytest.fixture(params=["local", "memory"])

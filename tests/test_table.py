@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from curate import Vector
-from curate.table import ARROW, read, score_schema, table, write
+from curate.store.table import ARROW, read, score_schema, table, write
 
 COLUMNS = {"b": bool, "i": int, "f": float, "s": str, "y": bytes, "l": list[float], "v": Vector}
 FULL = {

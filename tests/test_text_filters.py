@@ -3,15 +3,16 @@ import pytest
 from shards import measure, page, raw_shard, scored, scorers_of
 
 from curate import Image, Text
-from curate.compare import passes
 from curate.filters._words import SPECIAL, standardised, word_list, words
 from curate.filters.c4 import c4
 from curate.filters.coyo_text import CoyoText
 from curate.filters.gopher import gopher
 from curate.filters.omnicorpus_text import omnicorpus_text
 from curate.filters.text_quality import TextQuality, repeated_share, top_share
-from curate.recipe import RecipeError, Rule
-from curate.store import Store
+from curate.recipe.compare import passes
+from curate.recipe.rules import Rule
+from curate.recipe.section import RecipeError
+from curate.store.store import Store
 
 # --- words
 

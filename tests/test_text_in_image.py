@@ -11,9 +11,9 @@ from curate.demo import world
 from curate.filters._text_boxes import MEAN, SIDE, STD, DBNet, demo, grown
 from curate.filters.clip import Clip
 from curate.filters.text_in_image import BORDER, TextInImage, painted
-from curate.image import encode
-from curate.recipe import RecipeError
-from curate.store import Store
+from curate.image.codec import encode
+from curate.recipe.section import RecipeError
+from curate.store.store import Store
 
 
 def stripe(_pixels):

@@ -12,9 +12,9 @@ import pytest
 from shards import Shelf, curated, measure, page, picture, raw_shard, recipe_of, scored, scorers_of
 
 from curate import Encoded, Image, scores
-from curate.recipe import RecipeError
+from curate.recipe.section import RecipeError
 from curate.report import StopRun
-from curate.store import Store
+from curate.store.store import Store
 
 A, B = Image("http://ex.org/i.png", "alt of i"), Image("http://ex.org/j.png")
 PICTURES = {A.url: picture(1), B.url: picture(2, 50)}

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from curate import Document, Image, Origin, Text
-from curate.writers import WRITERS, Curated, Entry, interleaved, one_image_each, pair_row, plain
+from curate.pack.writers import WRITERS, Curated, Entry, interleaved, one_image_each, pair_row, plain
 
 ORIGIN = Origin("mmc4", "a.jsonl", 7, "http://ex.org")
 

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from curate import explain, screen
-from curate.cli import open_run
-from curate.cluster import connect
+from curate.cli.app import open_run
 from curate.demo import plant, report, web
-from curate.executor import InProcess
-from curate.run import Run
+from curate.inspect import explain
+from curate.run.cluster import connect
+from curate.run.executor import InProcess
+from curate.run.run import Run
+from curate.show import screen
 
 CORPORA = ("mmc4", "laion", "coyo", "planted")
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.demo import planted, world
-from curate.image import encode
+from curate.image.codec import encode
 
 SHARES: dict[planted.Kind, float] = {"right": 0.6, "changed": 0.1, "other": 0.1, "boilerplate": 0.1, "foreign": 0.1}
 """Of the texts, by kind."""

@@ -16,12 +16,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from curate import table
-from curate.columns import Column
 from curate.demo import plant, planted
 from curate.plugin import Kind
-from curate.run import Run
-from curate.shard import RAW
+from curate.run.run import Run
+from curate.store import table
+from curate.store.columns import Column
+from curate.store.raw_shard import RAW
 
 COLUMNS: dict[str, Kind] = {
     "words.words": "text",

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.demo import world
-from curate.image import encode
+from curate.image.codec import encode
 
 LOGOS = ("logo-bird", "icon-next", "icon-home")
 DEAD = 0.06

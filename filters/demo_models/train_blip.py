@@ -38,7 +38,7 @@ from transformers import (
 )
 
 from curate.demo import planted, world
-from curate.image import decode, encode, to_pil
+from curate.image.codec import decode, encode, to_pil
 
 FOLDER = Path(__file__).parent
 WORK = Path("runs/train_blip")

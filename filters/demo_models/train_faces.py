@@ -26,7 +26,7 @@ from curate import Image
 from curate.demo import planted, world
 from curate.filters._heat_map import STRIDE, built, square
 from curate.filters.faces import Faces, shrunk
-from curate.image import decode, encode
+from curate.image.codec import decode, encode
 
 FOLDER = Path(__file__).parent / "faces"
 SEED = 11

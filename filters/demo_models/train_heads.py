@@ -31,7 +31,7 @@ from curate.filters.aesthetic import Aesthetic
 from curate.filters.clip import Clip
 from curate.filters.nsfw import Nsfw
 from curate.filters.watermark import Network, Watermark, built
-from curate.image import decode, encode, to_pil
+from curate.image.codec import decode, encode, to_pil
 
 FOLDER = Path(__file__).parent
 SEED = 9

@@ -1,0 +1,5 @@
+"""``python -m curate.cli``: the command without its entry point."""
+
+from curate.cli.app import main
+
+main()

@@ -1,0 +1,172 @@
+"""Grouping: an entry of ``group`` with all that it names found, its columns and its identity. Groups nothing.
+
+Which members a group has never depends on what is kept of it: another ``keep`` reads the same files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from curate.plugin import Columns, Kind, Vector
+from curate.recipe.compare import fault
+from curate.recipe.measures import ORDERS, Group
+from curate.recipe.recipe import Recipe
+from curate.recipe.section import RecipeError
+from curate.score.identity import short_hash
+from curate.score.scorer import Catalogue, Scorer, column_kind
+from curate.store.columns import Column, folders_of
+from curate.store.store import Store
+
+VERSION = 1
+"""Of the files below groups/: a change that gives other groups counts it up."""
+COLUMNS: Columns = {"group": str, "size": int, "owned": bool}
+RANKED: Columns = {"rank": int, "centroid": float, "nearest": float}
+"""What a group says of each segment that was compared; with ``eps`` also RANKED.
+
+``group`` is its id (null where it has no other member), ``size`` the number of members, ``owned`` whether another run
+(``against``) has one. With ``eps`` the group is the cluster, ``rank`` the place in its order, ``centroid`` the cosine
+to its centre and ``nearest`` the greatest cosine to a member of lower rank, where that exceeds 1 - eps.
+"""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The keys of another run's group: what is already owned."""
+
+    store: Store
+    folder: str
+
+    def files(self) -> list[str]:
+        """Its key files, in order."""
+        return sorted(self.store.names(self.folder))
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """One entry of ``group``, ready for work.
+
+    ``kind``: what its members are; ``by``: the columns compared; ``best``: the column that ``keep`` names, if any.
+    """
+
+    name: str
+    entry: Group
+    kind: Kind
+    by: tuple[Column, ...]
+    gates: tuple[Column, ...]
+    best: Column | None
+    keys: str
+    identity: str
+    against: tuple[Reference, ...] = ()
+
+    @property
+    def home(self) -> str:
+        """Where all of its files lie."""
+        return f"groups/{self.name}-{self.identity}"
+
+    @property
+    def folder(self) -> str:
+        """Where its tables lie, one for each shard."""
+        return f"{self.home}/table"
+
+    @property
+    def columns(self) -> Mapping[Kind, Columns]:
+        """Its columns, as a scorer's."""
+        return {self.kind: {**COLUMNS, **RANKED} if self.entry.method == "eps" else COLUMNS}
+
+    @property
+    def picks(self) -> bool:
+        """Whether only one member, or some, of each group stay."""
+        return self.entry.keep is not None
+
+
+def columns_of(grouping: Grouping) -> dict[Kind, dict[str, Any]]:
+    """Its entry in the catalogue of columns."""
+    return {kind: dict(columns) for kind, columns in grouping.columns.items()}
+
+
+def resolve_groups(
+    recipe: Recipe, scorers: Sequence[Scorer], known: Catalogue, shards: Sequence[str], file: str
+) -> list[Grouping]:
+    """The recipe's groups in its order, over these shards (none: only looked up, not against other runs).
+
+    Raises:
+        RecipeError: a column that does not exist, or cannot be compared in that way.
+    """
+    folders = folders_of(scorers)
+    found = []
+    for name, entry in recipe.group.items():
+        where = f"{file}: group.{name}"
+        kind = column_kind(entry.by[0], known, f"{where}.by", entry.kind, prefer="image")
+        by = tuple(_column(each, known, folders, f"{where}.by", kind) for each in entry.by)
+        for each in by:
+            if wrong := unfit(entry, each.type):
+                raise RecipeError(f"{where}: {entry.by[0]} {wrong}")
+        best, gates = (
+            None,
+            tuple(_column(each.score, known, folders, f"{where}.after.score", kind) for each in entry.after),
+        )
+        for gate, column in zip(entry.after, gates, strict=True):
+            if wrong := fault(column.type, gate):
+                raise RecipeError(f"{where}.after: {gate.score} {wrong}")
+        if entry.keep is not None and "." in entry.keep:
+            best = _column(entry.keep, known, folders, f"{where}.keep", kind)
+            if wrong := unfit(Group(by=(entry.keep,)), best.type):
+                raise RecipeError(f"{where}.keep: {entry.keep} {wrong}")
+        keys = short_hash([VERSION, kind, [each.name for each in by], entry.method, _origin(by, scorers)])
+        let = [[each.comparisons(), each.missing] for each in entry.after]
+        order = entry.keep if entry.keep in ORDERS else None
+        names = {"within", "jaccard", "cosine", "eps", "clusters", "iterations", "seed", "scope"}
+        how = entry.model_dump(mode="json", include=names)
+        against = tuple(reference(url, keys, entry, where) for url in entry.against) if shards else ()
+        others = [[each.store.url, each.folder] for each in against]
+        parts = [keys, how, order, let, [[each.folder, each.name] for each in gates], list(shards), others]
+        found.append(Grouping(name, entry, kind, by, gates, best, keys, short_hash(parts), against))
+    return found
+
+
+def _column(name: str, known: Catalogue, folders: Mapping[str, str], where: str, kind: Kind) -> Column:
+    kind = column_kind(name, known, where, kind)
+    score, _, column = name.partition(".")
+    return Column(folders[score], column, kind, known[score][kind][column])
+
+
+def _origin(by: Sequence[Column], scorers: Sequence[Scorer]) -> list[str]:
+    """What the compared columns were measured with: the same in two runs with other names for their scores."""
+    origins = {scorer.folder: f"{scorer.identity} {scorer.gate}" for scorer in scorers}
+    return [origins.get(each.folder, each.folder) for each in by]
+
+
+def unfit(entry: Group, kind: Any) -> str | None:
+    """Why a column of this type cannot be grouped like that; None where it can."""
+    if entry.method in ("cosine", "eps"):
+        return None if kind is Vector else f"is no embedding, which {entry.method} compares"
+    if entry.method == "within":
+        return None if kind in (str, bytes) else "is no hash (hex digits or bytes), which within compares"
+    if entry.method == "jaccard":
+        return None if kind is bytes else "is no MinHash signature (minhash.signature), which jaccard compares"
+    return "is a list, and equal lists are not looked for" if kind in (list[float], Vector) else None
+
+
+def reference(url: str, keys: str, entry: Group, where: str) -> Reference:
+    """The largest group of another run that was made of the same keys.
+
+    Raises:
+        RecipeError: there is none, with what there is.
+    """
+    store, names, same = Store(url), list[str](), list[tuple[int, str]]()
+    for folder in sorted(store.names("groups")):
+        if not store.exists(f"groups/{folder}/group.json"):
+            continue
+        about = store.get_json(f"groups/{folder}/group.json")
+        names.append(f"{about['name']} ({about['group'].get('scope')}{'' if about['done'] else ', not finished'})")
+        mine = [each.model_dump(mode="json", exclude_none=True) for each in entry.after]
+        gated = about["group"].get("after", []) not in ([], mine)
+        if about["keys"] == keys and about["done"] and about["group"].get("scope") == "corpus" and not gated:
+            same.append((about["shards"], folder))
+    if not same:
+        remedy = "run `curate group` there with the same by:, method, scope: corpus and score (name, model, weights)"
+        there = ", ".join(names) or "none"
+        raise RecipeError(f"{where}.against: {url} has no finished group like this (there: {there}); {remedy}")
+    return Reference(store, f"groups/{max(same)[1]}/keys")

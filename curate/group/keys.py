@@ -1,0 +1,183 @@
+"""Keys: what a group compares, as sorted bytes: a hash of equal values, or the fingerprint itself. Finds no duplicates.
+
+A key begins with a hash of its scope (but not where the scope is the corpus), so that the members of a scope stand
+together. Files hold the keys of a chunk of shards, sorted: who wants a range of keys reads only a part of each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.group.grouping import Grouping
+from curate.recipe.compare import opens
+from curate.report import Report, StopRun
+from curate.store import table
+from curate.store.columns import KEY, Column
+from curate.store.raw_shard import RAW
+from curate.store.store import Store
+
+HASH = 16
+"""Bytes of a hashed key, and of a scope's hash before a fingerprint."""
+ROW_GROUP = 8192
+SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.binary(), nullable=False),
+        pa.field("shard", pa.string(), nullable=False),
+        *table.KEY,
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive shards that one job looks at; named after the first."""
+
+    shards: tuple[str, ...]
+
+    @property
+    def shard(self) -> str:
+        """The job's name."""
+        return self.shards[0]
+
+
+def chunks(shards: Sequence[str]) -> list[Chunk]:
+    """Shards in chunks of 1 to 64: enough jobs for many workers, and few files where there are many shards."""
+    size = min(64, max(1, len(shards) // 32))
+    return [Chunk(tuple(shards[start : start + size])) for start in range(0, len(shards), size)]
+
+
+RANGE = 4_000_000
+"""About how many rows one job holds at once."""
+
+
+def ranges(store: Store, folder: str, size: int = RANGE, most: int = 1 << 16) -> list[str]:
+    """Jobs of about ``size`` of the sorted rows in a folder's files, by a look at the first, middle and last file."""
+    there = sorted(store.names(folder))
+    counts = []
+    for name in (there[0], there[len(there) // 2], there[-1]):
+        with store.local(f"{folder}/{name}") as path:
+            counts.append(pq.read_metadata(path).num_rows)
+    total = max(1, min(most, round(sum(counts) / 3 * len(there) / size)))
+    return [f"{each:05d}" for each in range(total)]
+
+
+def rows(store: Store, names: Sequence[str], wanted: Any = None, columns: list[str] | None = None) -> pl.DataFrame:
+    """Some rows and columns of parquet files."""
+    if not names:
+        return pl.DataFrame()
+    frame = pl.from_arrow(store.dataset(names).to_table(filter=wanted, columns=columns))
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+@dataclass(frozen=True)
+class KeysWorker:
+    """Writes the sorted keys of a chunk."""
+
+    store: Store
+    grouping: Grouping
+
+    def __call__(self, chunk: Chunk) -> Report:
+        """Writes ``keys/NNNNN.parquet``, with the content hash of each raw shard as a note."""
+        began, notes = time.monotonic(), {}
+        frames = []
+        for shard in chunk.shards:
+            notes[f"raw.{shard}"] = content = content_of(self.store, shard)
+            found = members(self.store, self.grouping, shard, content)
+            frames.append(found.drop_nulls("key").select("key", pl.lit(shard).alias("shard"), *KEY))
+        rows = pl.concat(frames).sort("key", "shard", *KEY)
+        with self.store.writing(f"{self.grouping.home}/keys/{chunk.shard}.parquet") as path:
+            table.write(path, rows.to_arrow().cast(SCHEMA), ROW_GROUP, **notes)
+        report = Report(chunk.shard, seconds=time.monotonic() - began)
+        report.counts["members"] = rows.height
+        return report
+
+
+def content_of(store: Store, shard: str) -> str:
+    """The hash of what a raw shard holds."""
+    with store.local(f"{RAW}/{shard}.parquet") as path:
+        return table.note(path, "content")
+
+
+def members(store: Store, grouping: Grouping, shard: str, content: str) -> pl.DataFrame:
+    """What one shard has for a group: document, position, gated, key (null where a value is missing, or gated out)."""
+    first, *others = (
+        each.read(store, shard, content).rename({"value": f"v{at}"}) for at, each in enumerate(grouping.by)
+    )
+    frame = first
+    for other in others:
+        frame = frame.join(other, on=KEY, how="left", maintain_order="left")
+    frame = frame.with_columns(gated=False)
+    for gate, column in zip(grouping.entry.after, grouping.gates, strict=True):
+        frame = frame.join(column.read(store, shard, content), on=KEY, how="left", maintain_order="left")
+        frame = frame.with_columns(gated=pl.col("gated") | ~opens(column.type, gate)).drop("value")
+    whole = pl.all_horizontal(pl.col(f"v{at}").is_not_null() for at in range(len(grouping.by)))
+    wanted = frame.filter(whole & ~pl.col("gated"))
+    if grouping.entry.method in ("cosine", "eps"):
+        return frame.select(*KEY, "gated").join(
+            wanted.select(*KEY, key="v0"), on=KEY, how="left", maintain_order="left"
+        )
+    values = wanted.select(f"v{at}" for at in range(len(grouping.by))).iter_rows()
+    keys = [
+        key_of(grouping, scope, value)
+        for scope, value in zip(scopes(store, grouping, shard, wanted), values, strict=True)
+    ]
+    wanted = wanted.select(*KEY).with_columns(key=pl.Series(keys, dtype=pl.Binary))
+    return frame.select(*KEY, "gated").join(wanted, on=KEY, how="left", maintain_order="left")
+
+
+def scopes(store: Store, grouping: Grouping, shard: str, frame: pl.DataFrame) -> list[str]:
+    """The scope of each row: its document, the network location of its document's page, or "" for the corpus."""
+    if grouping.entry.scope == "corpus":
+        return [""] * frame.height
+    if grouping.entry.scope == "document":
+        return frame["document"].to_list()
+    pages = dict(Column(RAW, "url", "document").read(store, shard).select("document", "value").iter_rows())
+    return [network_location(pages[document] or "") for document in frame["document"]]
+
+
+def network_location(url: str) -> str:
+    """Host and port of a page, in lower case; of what is no URL, itself."""
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return url
+
+
+def key_of(grouping: Grouping, scope: str, values: tuple[Any, ...]) -> bytes:
+    """A member's key."""
+    if grouping.entry.method == "exact":
+        return digest(scope, *values)
+    value = values[0]
+    try:
+        fingerprint = bytes.fromhex(value) if isinstance(value, str) else value
+    except ValueError:
+        column = grouping.entry.by[0]
+        raise StopRun(f"group {grouping.name!r}: {column} has {value[:40]!r}, which is no hash in hex digits") from None
+    return fingerprint if grouping.entry.scope == "corpus" else digest(scope) + fingerprint
+
+
+def digest(*values: Any) -> bytes:
+    """128 bits of values in order; ("a", "bc") and ("ab", "c") differ."""
+    hashed = hashlib.blake2b(digest_size=HASH)
+    for value in values:
+        data = spelled(value)
+        hashed.update(len(data).to_bytes(8, "little") + data)
+    return hashed.digest()
+
+
+def spelled(value: Any) -> bytes:
+    """A value as bytes; floats as the float32 that they are stored as."""
+    if isinstance(value, bytes):
+        return value
+    return struct.pack("<f", value) if isinstance(value, float) else str(value).encode()

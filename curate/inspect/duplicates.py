@@ -1,0 +1,133 @@
+"""Kin: the groups that a document is in, with their members, how near they are, and who survived. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow.dataset as ds
+
+from curate.group.grouping import Grouping
+from curate.group.keys import HASH, content_of, members, rows
+from curate.group.steps import Context
+from curate.inspect.explain import find
+from curate.recipe.section import RecipeError
+from curate.run.run import Run
+from curate.store.columns import KEY
+from curate.store.raw_shard import RAW, open_shard
+from curate.store.store import Store
+
+MOST = 50
+"""Members of a group that are shown."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One segment of a group. ``distance`` is to the one asked about, in the group's own measure."""
+
+    document: str
+    position: int
+    what: str
+    picture: str
+    distance: str
+    state: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Kin:
+    """A group that a segment is in: its members, itself first, then the nearest."""
+
+    name: str
+    group: str
+    size: int
+    asked: tuple[str, int]
+    members: list[Member]
+
+
+def of(run: Run, name: str, pictures: Path | None = None) -> Iterator[Kin]:
+    """Every group with company that a document (an id or its beginning, or a URL) has a segment in.
+
+    ``pictures``: a folder to write the members' pictures to.
+    """
+    for shard, document in find(run, name):
+        for grouping in run.grouped:
+            if not Context(run.store, grouping, tuple(run.scored)).done:
+                raise RecipeError(f"{run.store.url}: group {grouping.name!r} is not finished: curate group {run.path}")
+            own = rows(run.store, [f"{grouping.folder}/{shard}.parquet"], ds.field("document") == document)
+            for row in own.drop_nulls("group").iter_rows(named=True):
+                if row["size"] > 1 or row["owned"]:
+                    yield kin(run, grouping, row, pictures)
+
+
+def kin(run: Run, grouping: Grouping, asked: dict[str, Any], pictures: Path | None) -> Kin:
+    """One group, seen from one of its members."""
+    found = []
+    for shard in run.scored:
+        table = rows(run.store, [f"{grouping.folder}/{shard}.parquet"], ds.field("group") == asked["group"])
+        if table.height:
+            content = content_of(run.store, shard)
+            keys = members(run.store, grouping, shard, content).select(*KEY, "key")
+            found.append(table.join(keys, on=KEY, how="left").with_columns(shard=pl.lit(shard)))
+    table = pl.concat(found)
+    mine = table.filter((pl.col("document") == asked["document"]) & (pl.col("position") == asked["position"]))
+    far = [distance(grouping, mine["key"][0], key) for key in table["key"]]
+    table = table.with_columns(far=pl.Series(far, dtype=pl.Float64)).sort("far", *KEY)
+    table = pl.concat([mine.with_columns(far=pl.lit(-1.0)), table.join(mine, on=KEY, how="anti")])
+    listed = [member(run, grouping, row, pictures) for row in table.head(MOST).iter_rows(named=True)]
+    place = (asked["document"], asked["position"])
+    return Kin(grouping.name, asked["group"], asked["size"], place, listed)
+
+
+def distance(grouping: Grouping, mine: Any, other: Any) -> float:
+    """How far two members are apart: bits, or 1 - similarity; 0 for equal values."""
+    method = grouping.entry.method
+    if method == "exact":
+        return 0.0
+    if method in ("cosine", "eps"):
+        a, b = (np.asarray(each, np.float64) for each in (mine, other))
+        return 1 - float(a @ b) / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12)
+    if grouping.entry.scope != "corpus":
+        mine, other = mine[HASH:], other[HASH:]
+    if method == "within":
+        return float((int.from_bytes(mine, "big") ^ int.from_bytes(other, "big")).bit_count())
+    ours, theirs = (np.frombuffer(each, "<u4") for each in (mine, other))
+    return float((ours != theirs).mean())
+
+
+def spelled(grouping: Grouping, far: float) -> str:
+    """A distance in words."""
+    if far < 0:
+        return "asked about"
+    method = grouping.entry.method
+    return "equal" if method == "exact" else f"{far:.0f} bits" if method == "within" else f"{1 - far:.4f} similar"
+
+
+def member(run: Run, grouping: Grouping, row: dict[str, Any], pictures: Path | None) -> Member:
+    """A member with what it is, where its picture lies, and how it ended."""
+    wanted = (ds.field("document") == row["document"]) & (ds.field("position") == row["position"])
+    raw = rows(run.store, [f"{RAW}/{row['shard']}.parquet"], wanted).row(0, named=True)
+    verdict = f"{run.verdicts}/{row['shard']}.parquet"
+    ended = rows(run.store, [verdict], wanted).row(0, named=True) if run.store.exists(verdict) else {}
+    picture = ""
+    if raw["kind"] == "image" and raw["sha256"]:
+        file = f"{raw['sha256']}.{raw['format']}"
+        picture = f"{run.store.path(RAW)}/{row['shard']}.tar: {file}"
+        if pictures is not None:
+            picture = str(written(run.store, row["shard"], raw["sha256"], pictures / file))
+    what = raw["text"] if raw["kind"] == "text" else raw["url"]
+    far = spelled(grouping, row["far"])
+    state = ended.get("state", "not decided yet")
+    return Member(row["document"], row["position"], what or "", picture, far, state, ended.get("reason"))
+
+
+def written(store: Store, shard: str, sha256: str, path: Path) -> Path:
+    """A picture of a raw shard as a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open_shard(store, shard) as raw:
+        path.write_bytes(raw.bytes_of(sha256))
+    return path

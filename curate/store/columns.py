@@ -1,0 +1,55 @@
+"""Columns: one measured column of one shard, whoever wrote it. The only place that knows where columns lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from curate.plugin import Kind
+from curate.store import table
+from curate.store.raw_shard import RAW
+from curate.store.store import Store
+
+KEY = ["document", "position"]
+SOURCE = "scores/source"
+UNTIED = (RAW, SOURCE)
+"""Folders whose tables belong to the raw shard beside them by their own making."""
+
+
+class StaleScores(ValueError):  # noqa: N818
+    """Scores of a raw shard that was fetched anew since."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """``score.column`` of one kind of segment, and the folder that its tables lie in."""
+
+    folder: str
+    name: str
+    kind: Kind
+    type: Any = None
+
+    def read(self, store: Store, shard: str, content: str | None = None) -> pl.DataFrame:
+        """The column as document, position, value; ``content`` is what the raw shard must hold.
+
+        Raises:
+            StaleScores: it was measured on another raw shard of this name.
+        """
+        raw = self.folder == RAW
+        with store.local(f"{self.folder}/{shard}.parquet") as path:
+            if content is not None and self.folder not in UNTIED and table.note(path, "raw") != content:
+                raise StaleScores(f"{path}: measured on another raw shard {shard}; delete it and run again")
+            names = [*KEY, self.name] + (["kind"] if raw and self.name != "kind" else [])
+            found = table.read(path, names)
+        if raw:
+            found = found.filter(pl.col("kind") == self.kind)
+        return found.select(*KEY, value=pl.col(self.name))
+
+
+def folders_of(scorers: Sequence[Any], groupings: Sequence[Any] = ()) -> Mapping[str, str]:
+    """The folder of each score and group by its name, those of the download and the corpus itself included."""
+    own = {each.name: each.folder for each in (*scorers, *groupings)}
+    return {"raw": RAW, "source": SOURCE} | own
