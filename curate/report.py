@@ -1,4 +1,4 @@
-"""Report: what a job did, in numbers. The only thing that comes back from a worker."""
+"""Report: how a job ended: in numbers, or with a cause. The only thing that comes back from a worker."""
 
 from __future__ import annotations
 
@@ -18,12 +18,30 @@ class StopRun(Exception):  # noqa: N818
 class Report:
     """One finished job: counts of what it handled, and its wall time in seconds."""
 
-    shard: str
+    job: str
     counts: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
 
-def conserve(what: str, shard: str, came: int, went: int) -> None:
+@dataclass(frozen=True)
+class Failure:
+    """A job that was not done, and why."""
+
+    stage: str
+    job: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.stage} {self.job}: {self.cause}"
+
+
+def conserve(what: str, job: str, came: int, went: int) -> None:
     """Raises Mismatch unless as much came out as went in."""
     if came != went:
-        raise Mismatch(f"shard {shard}: {came} {what} went in, {went} came out")
+        raise Mismatch(f"{job}: {came} {what} went in, {went} came out")
+
+
+def described(error: BaseException) -> str:
+    """An error as one line."""
+    notes = "; ".join(getattr(error, "__notes__", []))
+    return f"{type(error).__name__}: {error}" + (f" ({notes})" if notes else "")

@@ -1,85 +1,86 @@
-"""Executor: the seam between stages and where their jobs run, and the simplest of its kind: this process.
-
-A job is one shard (or one output tar). Only its name and a small report cross the seam.
-"""
+"""Executor: the seam between phases and where their jobs run, and the simplest of its kind: this process."""
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Protocol
 
-from curate.recipe.recipe import Resource
-from curate.report import Report, StopRun
+from curate.report import Failure, Report, StopRun
+from curate.store.job import Job, Phase
 
 HOPELESS = 5
 """After so many failed jobs, and no good one, the run ends."""
 ATTEMPTS = 3
-"""How often a shard is tried before it is reported as failed."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A job that was given up after its last attempt."""
-
-    stage: str
-    shard: str
-    cause: str
-
-    def __str__(self) -> str:
-        return f"{self.stage} {self.shard}: {self.cause}"
-
-
-Worker = Callable[[Any], Report]
+"""How often a job is tried before it is reported as failed."""
 
 
 class Executor(Protocol):
     """Where jobs run: in this process, or on Ray."""
 
-    def run(
-        self, stage: str, jobs: Sequence[Any], worker: Worker, resource: Resource, done: Callable[[Report], None]
-    ) -> list[Failure]:
-        """Does every job, calling ``done`` for each; returns those that failed ``ATTEMPTS`` times."""
-        ...
+    def run(self, phase: Phase, jobs: Sequence[Job], done: Callable[[Report], None]) -> list[Failure]:
+        """Does these jobs of a phase, calling ``done`` for each; returns those that failed ``ATTEMPTS`` times."""
+
+
+class Queue:
+    """The jobs of a phase: which wait, how often each was tried, and how they ended."""
+
+    def __init__(self, phase: Phase, jobs: Sequence[Job], done: Callable[[Report], None]) -> None:
+        self.waiting = deque(jobs)
+        self.failures: list[Failure] = []
+        self._stage, self._done = phase.stage, done
+        self._tries: Counter[str] = Counter()
+        self._good = False
+
+    def ended(self, job: Job, outcome: Report | Failure) -> None:
+        """Takes up how a job ended: one that failed waits again, or was given up.
+
+        Raises:
+            StopRun: nothing succeeds: what is wrong there is not the jobs.
+        """
+        if isinstance(outcome, Report):
+            self._good = True
+            self._done(outcome)
+            return
+        self._tries[job.name] += 1
+        if self._tries[job.name] < ATTEMPTS:
+            self.waiting.append(job)
+            return
+        self.failures.append(replace(outcome, stage=self._stage))
+        if not self._good and len(self.failures) >= HOPELESS:
+            listed = "\n  ".join(map(str, self.failures))
+            raise StopRun(f"the first {len(self.failures)} jobs all failed {ATTEMPTS} times:\n  {listed}")
 
 
 class InProcess:
-    """Does the jobs here, one after the other."""
+    """Does the jobs here; the worker takes them straight from the queue."""
 
-    def run(
-        self, stage: str, jobs: Sequence[Any], worker: Worker, resource: Resource, done: Callable[[Report], None]
-    ) -> list[Failure]:
+    def run(self, phase: Phase, jobs: Sequence[Job], done: Callable[[Report], None]) -> list[Failure]:
         """See ``Executor``. The resources are those of this machine."""
-        del resource
-        failures, succeeded = list[Failure](), 0
-        for job in jobs:
-            for attempt in range(1, ATTEMPTS + 1):
-                try:
-                    done(worker(job))
-                    succeeded += 1
-                    break
-                except StopRun:
-                    raise
-                except Exception as error:
-                    if attempt == ATTEMPTS:
-                        failures.append(Failure(stage, name_of(job), spell(error)))
-                        give_up(failures, succeeded)
-        return failures
+        queue = Queue(phase, jobs, done)
+        here = _Here(queue, phase.holds)
+        phase.worker(here)
+        if queue.waiting or here.held:
+            raise StopRun(f"{phase.name}: the worker ended with {len(queue.waiting) + here.held} jobs left")
+        return queue.failures
 
 
-def give_up(failures: Sequence[Failure], succeeded: int) -> None:
-    """Ends a run of which nothing succeeds: what is wrong there is not the shards."""
-    if not succeeded and len(failures) >= HOPELESS:
-        listed = "\n  ".join(map(str, failures))
-        raise StopRun(f"the first {len(failures)} jobs all failed {ATTEMPTS} times:\n  {listed}")
+class _Here:
+    """See ``Jobs``: what a worker in this process takes from."""
 
+    def __init__(self, queue: Queue, holds: int) -> None:
+        self._queue, self._holds = queue, holds
+        self.held = 0
 
-def name_of(job: Any) -> str:
-    """A job's name: the shard or tar it makes."""
-    return str(getattr(job, "shard", job))
+    def take(self, wait: bool = True) -> Job | None:
+        """A worker that holds as many jobs as it may gets one when it has ended another."""
+        if not self._queue.waiting or self.held >= self._holds:
+            return None
+        self.held += 1
+        return self._queue.waiting.popleft()
 
-
-def spell(error: BaseException) -> str:
-    """An error as one line."""
-    notes = "; ".join(getattr(error, "__notes__", []))
-    return f"{type(error).__name__}: {error}" + (f" ({notes})" if notes else "")
+    def done(self, job: Job, outcome: Report | Failure) -> None:
+        """Takes up how a job ended."""
+        self.held -= 1
+        self._queue.ended(job, outcome)

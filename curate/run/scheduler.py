@@ -1,0 +1,64 @@
+"""Scheduler: phases in order, each with the jobs that the ledger says are not done. Knows no stage."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import Protocol
+
+from curate.report import Failure, Report
+from curate.run.executor import Executor
+from curate.store.job import Phase
+from curate.store.ledger import Ledger
+from curate.store.store import Store
+
+
+class Progress(Protocol):
+    """What a phase tells whoever watches."""
+
+    def start(self, phase: str, total: int, done: int) -> None:
+        """A phase begins with so many jobs, of which some were done before."""
+
+    def advance(self, report: Report) -> None:
+        """A job is done."""
+
+    def end(self, phase: str, counts: Counter[str], seconds: float) -> None:
+        """A phase is over."""
+
+
+class Scheduler:
+    """Runs phases on a store; ``failures`` lists the jobs that could not be done, ``counts`` what a stage handled."""
+
+    def __init__(self, store: Store, executor: Executor, progress: Progress) -> None:
+        self.ledger = Ledger(store)
+        self.failures: list[Failure] = []
+        self.counts: dict[str, Counter[str]] = {}
+        self._store, self._executor, self._progress = store, executor, progress
+
+    def run(self, phases: Iterable[Phase]) -> bool:
+        """Runs the phases of a stage; False, and no further, after one with jobs that could not be done."""
+        return all(self._run(phase) for phase in phases)
+
+    def _run(self, phase: Phase) -> bool:
+        todo = self.ledger.unfinished(phase.jobs)
+        if todo and phase.first is not None and not self.run(phase.first()):
+            return False
+        missing = self.ledger.missing(todo)
+        failures = [Failure(phase.stage, job, f"reads {name}, which is not there") for job, name in missing.items()]
+        counts, began = Counter[str](), time.monotonic()
+        self._progress.start(phase.name, len(phase.jobs), len(phase.jobs) - len(todo))
+
+        def done(report: Report) -> None:
+            counts.update(report.counts)
+            self._progress.advance(report)
+
+        if ready := [job for job in todo if job.name not in missing]:
+            self._store.sweep()
+            failures += self._executor.run(phase, ready, done)
+        self.counts[phase.stage] = counts
+        self._progress.end(phase.name, counts, time.monotonic() - began)
+        self.failures += [failure for failure in failures if failure not in self.failures]
+        if phase.seals and not failures:
+            self.ledger.seal(phase.seals)
+        return not failures
