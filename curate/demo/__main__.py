@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from curate.cli.app import open_run
+from curate.cli.work import open_run, remember
 from curate.demo import plant, report, web
 from curate.inspect import explain
 from curate.run.cluster import connect
@@ -46,7 +46,7 @@ def main(folder: str = "demo") -> None:
                 shutil.copyfile(Path(__file__).with_name(recipe.name), recipe)
                 recipe.write_text(recipe.read_text().replace("demo/web", str((home / "web").absolute())))
         checked = open_run(home / "mmc4.yaml", str(home / "runs/mmc4"), None, None, False, InProcess())
-        with connect("local", None, [scorer.plugin for scorer in checked.scorers]) as cluster:
+        with connect("local", None, [scorer.plugin for scorer in checked.resolved.scorers]) as cluster:
             for corpus in CORPORA:
                 console.rule(f"{corpus}: curate run {home / corpus}.yaml --ray local --out {home / 'runs' / corpus}")
                 run = open_run(home / f"{corpus}.yaml", str(home / "runs" / corpus), None, None, False, cluster)
@@ -64,7 +64,7 @@ def do(run: Run) -> None:
     """All stages of one pipeline."""
     for stage in (run.fetch, run.score, run.group, run.select, run.pack):
         stage()
-    run.store.put_json("latest.json", {"recipe": str(run.path.absolute()), "limit": None, "set": {}})
+    remember(run)
     run.finish("score")
 
 

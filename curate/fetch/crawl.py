@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +19,14 @@ from typing import Any, Self
 from curate.document import DOCUMENT, Document, Image, Origin, Reader, Text, document_id
 from curate.fetch.response import Fetched, Request
 from curate.recipe.input import Fetch, Source
+from curate.recipe.recipe import Resource
 from curate.report import Report, conserve
 from curate.source.corpus import Reject, documents
 from curate.source.rows import Slice
 from curate.status import Status
 from curate.store import table
+from curate.store.columns import SOURCE
+from curate.store.job import Job, OneByOne, Phase, Target
 from curate.store.raw_shard import RAW, add_member, open_tar
 from curate.store.store import Store
 
@@ -32,22 +34,28 @@ Place = tuple[int, int, int]
 """Where a picture lies in the tar: offset and length in bytes, and the CRC-32 of what should be there."""
 MOST_FRAMES = 32_767
 """A picture may claim any number of frames."""
-SOURCE = "scores/source"
-"""Where the corpus' own columns lie: the score named ``source``."""
+
+
+def phases(
+    store: Store, slices: Sequence[Slice], reader: Reader, source: Source, settings: Fetch, needs: Resource
+) -> Iterator[Phase]:
+    """The stage: a job for each shard of the plan. Its target is the raw table, which comes after all it speaks of."""
+    jobs = [Job(part.shard, (Target(f"{RAW}/{part.shard}.parquet"),), part) for part in slices]
+    yield Phase("fetch", jobs, OneByOne(FetchShard(store, source, reader, settings)), needs, seals=f"{RAW}/")
 
 
 @dataclass(frozen=True)
-class FetchWorker:
-    """Fetches shards."""
+class FetchShard:
+    """Fetches a shard."""
 
     store: Store
     source: Source
     reader: Reader
     settings: Fetch
 
-    def __call__(self, part: Slice) -> Report:
+    def __call__(self, job: Job) -> Report:
         """Writes one raw shard."""
-        began = time.monotonic()
+        part: Slice = job.args
         entries = list(documents(part, self.reader, self.source))
         conserve("source rows", part.shard, part.count, len(entries))
         with self.spooled(entries) as (fetched, spool):
@@ -64,7 +72,7 @@ class FetchWorker:
                 table.write(path, table.table(own, table.score_schema(columns)))
         with self.store.writing(f"{RAW}/{part.shard}.parquet") as path:
             table.write(path, table.table(rows, table.RAW), content=content_of(rows))
-        return count(part.shard, entries, fetched, rows, time.monotonic() - began)
+        return count(part.shard, entries, fetched, rows)
 
     @contextmanager
     def spooled(self, entries: list[Document | Reject]) -> Iterator[tuple[dict[str, Fetched], Spool]]:
@@ -201,13 +209,12 @@ def count(
     entries: list[Document | Reject],
     fetched: Mapping[str, Fetched],
     rows: list[dict[str, Any]],
-    seconds: float,
 ) -> Report:
     """The report of a fetched shard; checks that every segment has its row."""
     kept = [entry for entry in entries if isinstance(entry, Document)]
     expected = len(entries) + sum(len(entry.segments) for entry in kept)
     conserve("segments", shard, expected, len(rows))
-    report = Report(shard, seconds=seconds)
+    report = Report(shard)
     good = sum(one.status == Status.OK for one in fetched.values())
     report.counts.update(documents=len(kept), rejects=len(entries) - len(kept), urls=len(fetched))
     report.counts.update(images=good, failed=len(fetched) - good)

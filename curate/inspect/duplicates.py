@@ -57,7 +57,9 @@ def of(run: Run, name: str, pictures: Path | None = None) -> Iterator[Kin]:
     for shard, document in find(run, name):
         for grouping in run.grouped:
             if not Context(run.store, grouping, tuple(run.scored)).done:
-                raise RecipeError(f"{run.store.url}: group {grouping.name!r} is not finished: curate group {run.path}")
+                raise RecipeError(
+                    f"{run.store.url}: group {grouping.name!r} is not finished: curate group {run.resolved.path}"
+                )
             own = rows(run.store, [f"{grouping.folder}/{shard}.parquet"], ds.field("document") == document)
             for row in own.drop_nulls("group").iter_rows(named=True):
                 if row["size"] > 1 or row["owned"]:

@@ -44,19 +44,19 @@ class Plan:
 
 def of(run: Run) -> Plan:
     """What a run would do; the number of shards only if its corpus was planned already."""
-    wave_of = {scorer.name: at for at, wave in enumerate(waves(run.scorers), 1) for scorer in wave}
+    wave_of = {scorer.name: at for at, wave in enumerate(waves(run.resolved.scorers), 1) for scorer in wave}
     lines = []
-    for scorer in run.scorers:
-        files = ask(scorer.plugin, "weights", scorer.given, f"{run.path}: score.{scorer.name}", [])
+    for scorer in run.resolved.scorers:
+        files = ask(scorer.plugin, "weights", scorer.given, f"{run.resolved.path}: score.{scorer.name}", [])
         gates = [f"after {gate.score}" for _, gate in scorer.gates]
         reads = ", ".join([*filter(None, (scorer.input, scorer.text_of)), *gates])
         least = scorer.spec.pixels
         pictures = "" if least is None else "full" if least == "full" else f"{least} px"
         size = sum(Path(file).stat().st_size for file in files)
         columns = ", ".join(scorer.all_columns)
-        use = run.recipe.score[scorer.name].use
+        use = run.resolved.recipe.score[scorer.name].use
         lines.append(Line(scorer.name, use, scorer.view, reads, columns, wave_of[scorer.name], pictures, size))
     held = sum(line.weights for line in lines)
     memory = 2 * held + 2 * BUDGET * any(line.pictures for line in lines) + RUNTIME * bool(held)
-    planned = len(run.slices) if run.store.exists("plan.json") else None
-    return Plan(str(run.path), planned, lines, memory)
+    planned = len(run.plan.slices) if run.plan.made else None
+    return Plan(str(run.resolved.path), planned, lines, memory)

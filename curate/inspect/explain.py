@@ -66,7 +66,7 @@ def scores_of(run: Run, shard: str, document: str) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for score, folder in run.folders.items():
         name = f"{folder}/{shard}.parquet"
-        types = {key: kind for group in run.known[score].values() for key, kind in group.items()}
+        types = {key: kind for group in run.resolved.known[score].values() for key, kind in group.items()}
         columns = [key for key, kind in types.items() if kind in SCALARS]
         if not columns or not run.store.exists(name):
             continue
@@ -101,14 +101,18 @@ def hist(run: Run, name: str, bins: int = 20) -> Histogram:
         LookupError: there is no such numeric column, or nothing was measured.
     """
     score, _, column = name.partition(".")
-    kinds = run.known.get(score, {})
+    kinds = run.resolved.known.get(score, {})
     kind = next((kind for kind, columns in kinds.items() if columns.get(column) in (int, float, bool)), None)
     if kind is None:
         numeric = [
-            f"{s}.{c}" for s, ks in run.known.items() for cs in ks.values() for c, t in cs.items() if t in (int, float)
+            f"{s}.{c}"
+            for s, ks in run.resolved.known.items()
+            for cs in ks.values()
+            for c, t in cs.items()
+            if t in (int, float)
         ]
         raise LookupError(f"{name!r} is no numeric column; there are: {', '.join(numeric)}")
-    folders = folders_of(run.scorers, run.grouped)
+    folders = folders_of(run.resolved.scorers, run.grouped)
     values = list(_values(run, folders[score], column, kind))
     present = [part[~np.isnan(part)] for part in values]
     measured, missing = sum(map(len, present)), sum(map(len, values)) - sum(map(len, present))

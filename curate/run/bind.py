@@ -1,9 +1,10 @@
-"""Resolved: a recipe with everything that it names found, or a message that says what is not. Runs nothing."""
+"""Bind: a recipe with everything that it names found, or a message that says what is not. Runs nothing."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -20,11 +21,12 @@ from curate.select.decide import COUNTS
 from curate.source.corpus import load_reader
 
 
+@dataclass
 class Resolved:
     """The recipe in a file, with ``changes`` on top: its reader, scorers, columns and rules."""
 
     path: Path
-    changes: Mapping[str, str]
+    changes: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def recipe(self) -> Recipe:

@@ -1,7 +1,7 @@
-"""Cluster: the jobs of a stage on Ray actors. The only module that imports Ray; sends names and small reports.
+"""Cluster: the jobs of a phase on Ray actors. The only module that imports Ray; sends jobs and small reports.
 
 Ray starts, places and watches the workers, and scales the cluster to what is asked for. What remains here is a queue of
-shards: Ray Data would re-run a shard that kills its worker for ever, or fail the whole job (docs/design.md has the
+jobs: Ray Data would re-run a job that kills its worker for ever, or fail all of them (docs/design.md has the
 measurements), where we want a bounded number of attempts, a list of what failed, and everything else done.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections import Counter, deque
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,69 +23,106 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from curate.recipe.recipe import Resource
 from curate.recipe.section import RecipeError
-from curate.report import Report, StopRun
-from curate.run.executor import ATTEMPTS, Failure, Worker, give_up, name_of, spell
+from curate.report import Failure, Report, StopRun, described
+from curate.run.executor import ATTEMPTS, Queue
+from curate.run.inbox import Inbox
 from curate.score.identity import code_files
+from curate.store.job import Job, Phase, Worker
 
 log = logging.getLogger(__name__)
 PATIENCE = 30
 """Seconds without any worker after which it is said what is being waited for."""
 
 
-def needs(resource: Resource) -> str:
-    """A worker's size in words."""
-    parts = {"CPU": 1 if resource.cpus is None else resource.cpus, "GPU": resource.gpus, "memory": resource.memory}
-    return ", ".join(f"{value:g} {name}" for name, value in parts.items() if value)
-
-
 class Actor:
-    """A worker process: holds a stage's worker, and so its models."""
+    """A worker process: the worker of a phase in a thread of its own, so that it may hold several jobs."""
 
     def __init__(self) -> None:
-        self._worker: Worker | None = None
+        self._inbox = Inbox()
 
-    def take(self, worker: Worker) -> None:
-        """Takes up the work of a stage; what the last one held is let go."""
-        self._worker = worker
+    def start(self, worker: Worker) -> str:
+        """Takes up the work of a phase; what the last one held is let go. The id of the node that this runs on."""
+        self._inbox.close()
+        self._inbox = Inbox()
+        threading.Thread(target=self._inbox.serve, args=(worker,), daemon=True).start()
+        return str(ray.get_runtime_context().get_node_id())
 
-    def work(self, job: Any) -> Report:
+    def do(self, job: Job) -> Report | Failure:
         """Does one job."""
-        assert self._worker is not None
-        return self._worker(job)
+        return self._inbox.ask(job)
 
 
 @dataclass
 class Pool:
-    """The actors of a stage: which are starting, idle, or busy with which job."""
+    """The actors of a phase: which are starting, and which hold which jobs."""
 
-    start: Callable[[], Any]
+    launch: Callable[[], tuple[Any, Any, bool]]
     least: int
     most: int
+    holds: int
     starting: dict[Any, Any] = field(default_factory=dict)
     fresh: set[Any] = field(default_factory=set)
-    idle: list[Any] = field(default_factory=list)
-    busy: dict[Any, tuple[Any, Any]] = field(default_factory=dict)
+    nodes: dict[Any, str] = field(default_factory=dict)
+    held: dict[Any, dict[Any, Job]] = field(default_factory=dict)
+    owner: dict[Any, Any] = field(default_factory=dict)
+    retired: set[Any] = field(default_factory=set)
+    alone: set[str] = field(default_factory=set)
     stillborn: int = 0
 
     def grow(self, wanted: int) -> None:
         """Starts actors until there are as many as there is work for, between ``least`` and ``most``."""
-        alive = len(self.starting) + len(self.idle) + len(self.busy)
-        for _ in range(max(self.least, min(self.most, wanted)) - alive):
-            actor, ready, fresh = self.start()
+        alive = len(self.starting) + len(self.held)
+        for _ in range(max(self.least, min(self.most, -(-wanted // self.holds))) - alive):
+            actor, ready, fresh = self.launch()
             self.starting[ready] = actor
             self.fresh |= {ready} if fresh else set()
 
+    def started(self, ref: Any) -> None:
+        """An actor is up, or failed to start; three such failures in a row end the run with their cause."""
+        actor = self.starting.pop(ref)
+        try:
+            self.nodes[actor] = ray.get(ref)
+            self.held[actor] = {}
+            self.stillborn = 0
+        except RayError as error:
+            self.stillborn += ref in self.fresh  # one that was left over from the last phase may have died since
+            if self.stillborn >= ATTEMPTS:
+                raise StopRun(f"workers cannot be started: {described(cause_of(error))}") from None
+
+    def give(self, job: Job) -> bool:
+        """Sends a job to an actor that has room for it; False if there is none."""
+        most = 1 if job.name in self.alone else self.holds
+        for actor, jobs in self.held.items():
+            room = len(jobs) < most and not any(each.name in self.alone for each in jobs.values())
+            if room and actor not in self.retired:
+                ref = actor.do.remote(job)
+                jobs[ref], self.owner[ref] = job, actor
+                return True
+        return False
+
+    def ended(self, ref: Any, retire: bool = False) -> Job:
+        """Takes a job from its actor; one that is to retire goes when it holds none."""
+        actor = self.owner.pop(ref)
+        job = self.held[actor].pop(ref)
+        self.retired |= {actor} if retire else set()
+        if actor in self.retired and not self.held[actor]:
+            self.drop(actor)
+        return job
+
+    def drop(self, actor: Any) -> list[Job]:
+        """Ends an actor; the jobs that it held."""
+        jobs = self.held.pop(actor)
+        for ref in jobs:
+            del self.owner[ref]
+        self.retired.discard(actor)
+        ray.kill(actor)
+        return list(jobs.values())
+
     def close(self) -> list[Any]:
         """Ends the actors that are busy or not up yet, and gives back the idle ones."""
-        for actor in [*self.starting.values(), *(actor for actor, _ in self.busy.values())]:
+        for actor in [*self.starting.values(), *(actor for actor, jobs in self.held.items() if jobs)]:
             ray.kill(actor)
-        return self.idle
-
-
-def fitted(resource: Resource, total: Mapping[str, float]) -> Resource:
-    """A worker's size cut down to this machine, so that a recipe for a cluster also runs here."""
-    cpus = None if resource.cpus is None else min(resource.cpus, total.get("CPU", 1))
-    return resource.model_copy(update={"cpus": cpus, "gpus": min(resource.gpus, total.get("GPU", 0)), "memory": None})
+        return [actor for actor, jobs in self.held.items() if not jobs]
 
 
 class RayCluster:
@@ -94,51 +131,58 @@ class RayCluster:
     def __init__(self, workers: int | None = None, local: bool = False) -> None:
         self._workers = workers
         self._local = local
-        self._spare: tuple[Resource, list[Any]] = (Resource(), [])
+        self._spare: tuple[Any, list[Any]] = (None, [])
 
-    def run(
-        self, stage: str, jobs: Sequence[Any], worker: Worker, resource: Resource, done: Callable[[Report], None]
-    ) -> list[Failure]:
-        """See ``curate.executor.Executor``. A job whose worker dies, or raises, is tried on a fresh worker."""
-        pool = self._pool(worker, resource)
-        queue, attempts, failures, succeeded = deque(jobs), Counter[str](), list[Failure](), 0
+    def run(self, phase: Phase, jobs: Sequence[Job], done: Callable[[Report], None]) -> list[Failure]:
+        """See ``curate.run.executor.Executor``. A job that failed, or whose worker died, is tried on another worker."""
+        pool, work = self._pool(phase), Queue(phase, jobs, done)
         try:
-            while queue or pool.busy:
-                pool.grow(len(queue) + len(pool.busy))
-                while queue and pool.idle:
-                    actor, job = pool.idle.pop(), queue.popleft()
-                    pool.busy[actor.work.remote(job)] = actor, job
-                ready, _ = ray.wait([*pool.starting, *pool.busy], timeout=PATIENCE)
-                if not ready and not pool.busy:
-                    log.warning("%s: no worker could start yet; each takes %s", stage, needs(resource))
+            while work.waiting or pool.owner:
+                pool.grow(len(work.waiting) + len(pool.owner))
+                while work.waiting and pool.give(work.waiting[0]):
+                    work.waiting.popleft()
+                ready, _ = ray.wait([*pool.starting, *pool.owner], timeout=PATIENCE)
+                if not ready and not pool.held:
+                    log.warning("%s: no worker could start yet; each takes %s", phase.name, size_of(phase.needs))
                 for ref in ready:
                     if ref in pool.starting:
-                        self._started(pool, ref)
-                        continue
-                    actor, job = pool.busy.pop(ref)
-                    try:
-                        done(ray.get(ref))
-                        succeeded += 1
-                        pool.idle.append(actor)
-                    except RayError as error:
-                        cause = as_cause(error)
-                        if isinstance(cause, StopRun):
-                            raise cause from None
-                        ray.kill(actor)
-                        attempts[name_of(job)] += not getattr(error, "preempted", False)
-                        if attempts[name_of(job)] < ATTEMPTS:
-                            queue.append(job)
-                        else:
-                            failures.append(Failure(stage, name_of(job), spell(cause)))
-                            give_up(failures, succeeded)
+                        pool.started(ref)
+                    else:
+                        self._ended(pool, work, ref)
         finally:
-            self._spare = (resource.model_copy(update={"workers": None}), pool.close())
-        return failures
+            self._spare = (self._kind(phase), pool.close())
+        return work.failures
 
-    def _pool(self, worker: Worker, resource: Resource) -> Pool:
+    def _ended(self, pool: Pool, work: Queue, ref: Any) -> None:
+        """A job is done, or failed, or took its worker along.
+
+        Of several jobs that a worker held when it died, nobody knows which one it was: each is tried alone. A death
+        counts against a job only if it was alone, and not if the node was lost.
+        """
+        try:
+            outcome = ray.get(ref)
+        except RayError as error:
+            cause = cause_of(error)
+            if isinstance(cause, StopRun):
+                raise cause from None
+            actor = pool.owner[ref]
+            lost = pool.drop(actor)
+            if len(lost) > 1:
+                pool.alone |= {job.name for job in lost}
+            if len(lost) > 1 or getattr(error, "preempted", False) or node_is_gone(pool.nodes[actor]):
+                work.waiting.extend(lost)
+            else:
+                work.ended(lost[0], Failure("", lost[0].name, described(cause)))
+            return
+        work.ended(pool.ended(ref, retire=isinstance(outcome, Failure)), outcome)
+
+    def _kind(self, phase: Phase) -> Any:
+        """What an actor must have in common with the last phase's to be used again."""
+        return phase.needs.model_copy(update={"workers": None}), phase.holds
+
+    def _pool(self, phase: Phase) -> Pool:
         total = ray.cluster_resources()
-        if self._local:
-            resource = fitted(resource, total)
+        resource = fitted(phase.needs, total) if self._local else phase.needs
         cpus = 1.0 if resource.cpus is None else resource.cpus
         remote = ray.remote(Actor).options(
             num_cpus=cpus,
@@ -146,6 +190,7 @@ class RayCluster:
             memory=resource.memory and int(resource.memory),
             max_restarts=0,
             max_task_retries=0,
+            max_concurrency=phase.holds + 1,
         )
         room = [
             total.get("CPU", 1) / cpus if cpus else 64,
@@ -153,40 +198,45 @@ class RayCluster:
         ]
         workers = self._workers or resource.workers or (1, max(1, int(min(room))))
         least, most = workers if isinstance(workers, tuple) else (workers, workers)
-        payload = ray.put(worker)
-        spare = self._spares(resource)
+        payload = ray.put(phase.worker)
+        spare = self._spares(self._kind(phase))
 
-        def start() -> tuple[Any, Any, bool]:
+        def launch() -> tuple[Any, Any, bool]:
             fresh = not spare
             actor = remote.remote() if fresh else spare.pop()
-            return actor, actor.take.remote(payload), fresh
+            return actor, actor.start.remote(payload), fresh
 
-        return Pool(start, min(least, most), most)
+        return Pool(launch, min(least, most), most, phase.holds)
 
-    def _spares(self, resource: Resource) -> list[Any]:
-        """The last stage's idle workers if they are of the size that is wanted now; else they go."""
-        size, spare = self._spare
-        self._spare = (Resource(), [])
-        if size == resource.model_copy(update={"workers": None}):
+    def _spares(self, kind: Any) -> list[Any]:
+        """The last phase's idle workers if they are of the kind that is wanted now; else they go."""
+        last, spare = self._spare
+        self._spare = (None, [])
+        if last == kind:
             return spare
         for actor in spare:
             ray.kill(actor)
         return []
 
-    def _started(self, pool: Pool, ref: Any) -> None:
-        """An actor is up, or failed to start; three such failures in a row end the run with their cause."""
-        actor = pool.starting.pop(ref)
-        try:
-            ray.get(ref)
-            pool.idle.append(actor)
-            pool.stillborn = 0
-        except RayError as error:
-            pool.stillborn += ref in pool.fresh  # one that was left over from the last stage may have died since
-            if pool.stillborn >= ATTEMPTS:
-                raise StopRun(f"workers cannot be started: {spell(as_cause(error))}") from None
+
+def size_of(resource: Resource) -> str:
+    """A worker's size in words."""
+    parts = {"CPU": 1 if resource.cpus is None else resource.cpus, "GPU": resource.gpus, "memory": resource.memory}
+    return ", ".join(f"{value:g} {name}" for name, value in parts.items() if value)
 
 
-def as_cause(error: RayError) -> BaseException:
+def fitted(resource: Resource, total: Mapping[str, float]) -> Resource:
+    """A worker's size cut down to this machine, so that a recipe for a cluster also runs here."""
+    cpus = None if resource.cpus is None else min(resource.cpus, total.get("CPU", 1))
+    return resource.model_copy(update={"cpus": cpus, "gpus": min(resource.gpus, total.get("GPU", 0)), "memory": None})
+
+
+def node_is_gone(node: str) -> bool:
+    """Whether a node has left the cluster."""
+    return any(each["NodeID"] == node and not each["Alive"] for each in ray.nodes())
+
+
+def cause_of(error: RayError) -> BaseException:
     """What really went wrong in the worker."""
     cause = getattr(error, "cause", None)
     if isinstance(error, RayTaskError) and isinstance(cause, BaseException):

@@ -73,7 +73,7 @@ class _Here:
         self._queue, self._holds = queue, holds
         self.held = 0
 
-    def take(self, wait: bool = True) -> Job | None:
+    def take(self, wait: bool = True) -> Job | None:  # noqa: ARG002 - there is nothing to wait for
         """A worker that holds as many jobs as it may gets one when it has ended another."""
         if not self._queue.waiting or self.held >= self._holds:
             return None

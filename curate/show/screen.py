@@ -45,7 +45,7 @@ class Watch:
         self._stage = ""
 
     def start(self, stage: str, total: int, done: int) -> None:
-        """See ``curate.run.Progress``."""
+        """See ``curate.run.scheduler.Progress``."""
         self._counts, self._stage, self._told = Counter(), stage, 0.0
         self._total, self._before = total, done
         if total > done:
@@ -53,7 +53,7 @@ class Watch:
             self._task = self._bars.add_task(stage, total=total, completed=done, said="")
 
     def advance(self, report: Report) -> None:
-        """See ``curate.run.Progress``."""
+        """See ``curate.run.scheduler.Progress``."""
         self._counts.update(report.counts)
         elapsed = self._bars.tasks[-1].elapsed or 0.0
         self._bars.update(self._task, advance=1, said=summary(self._stage, self._counts, elapsed))
@@ -64,7 +64,7 @@ class Watch:
             self.console.print(summary(self._stage, self._counts, elapsed), highlight=False)
 
     def end(self, stage: str, counts: Counter[str], seconds: float) -> None:
-        """See ``curate.run.Progress``."""
+        """See ``curate.run.scheduler.Progress``."""
         if self._task is not None:
             self._bars.stop()
             self._bars.remove_task(self._task)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from curate.recipe.recipe import Resource
@@ -75,7 +75,7 @@ class Phase:
     name: str
     jobs: Sequence[Job]
     worker: Worker
-    needs: Resource = Resource()
+    needs: Resource = field(default_factory=Resource)
     first: Callable[[], Iterator[Phase]] | None = None
     seals: str = ""
     holds: int = 1

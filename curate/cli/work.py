@@ -1,0 +1,109 @@
+"""Work: a run opened from what the command line says, and some of its stages done. Prints what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from curate.cli.options import console
+from curate.recipe.section import RecipeError
+from curate.run.bind import Resolved
+from curate.run.executor import InProcess
+from curate.run.plan import Plan
+from curate.run.run import Run
+from curate.run.scheduler import Scheduler
+from curate.store.store import Store
+
+LATEST = "latest.json"
+
+
+def open_run(
+    recipe: Path, out: str | None, limit: int | None, changes: Sequence[str] | None, partial: bool, executor: Any
+) -> Run:
+    """The run of a recipe, checked."""
+    pairs = dict(_pair(change) for change in changes or ())
+    name = recipe.stem + (f"-limit{limit}" if limit else "")
+    from curate.show.screen import Watch
+
+    resolved = Resolved(recipe, pairs)
+    resolved.check()
+    store = Store(out or f"runs/{name}")
+    return Run(resolved, Plan(resolved, store, limit), Scheduler(store, executor, Watch(console)), partial)
+
+
+def _pair(change: str) -> tuple[str, str]:
+    key, equals, value = change.partition("=")
+    if not equals:
+        raise RecipeError(f"--set {change}: write KEY=VALUE, for example keep.0.min=0.3")
+    return key, value
+
+
+@contextmanager
+def executor(ray: str | None, workers: int | None, recipe: Path, changes: Sequence[str] | None) -> Iterator[Any]:
+    """Where the jobs go: this process, or the Ray that was asked for."""
+    if ray is None:
+        yield InProcess()
+        return
+    from curate.run import cluster
+
+    resolved = Resolved(recipe, dict(_pair(change) for change in changes or ()))
+    resolved.check()
+    plugins = [*(scorer.plugin for scorer in resolved.scorers), resolved.reader.read]
+    with cluster.connect(ray, workers, plugins) as connected:
+        yield connected
+
+
+def work(
+    stages: Sequence[str],
+    recipe: Path,
+    out: str | None,
+    limit: int | None,
+    ray: str | None,
+    workers: int | None,
+    changes: Sequence[str] | None,
+    partial: bool = False,
+) -> None:
+    """Runs some stages of a recipe and says what came out."""
+    if workers and ray is None:
+        raise RecipeError("--workers goes with --ray: without it everything runs in this process")
+    with executor(ray, workers, recipe, changes) as where:
+        run = open_run(recipe, out, limit, changes, partial, where)
+        for stage in stages:
+            getattr(run, stage)()
+        remember(run)
+        if "select" in stages:
+            from curate.show.screen import show_funnel
+
+            show_funnel(console, run.funnel)
+        if "pack" in stages and run.store.exists(f"{run.out}/index.json"):
+            index = run.store.get_json(f"{run.out}/index.json")
+            samples = sum(shard["nsamples"] for shard in index["shardlist"])
+            size = sum(shard["filesize"] for shard in index["shardlist"]) / 1e6
+            console.print(
+                f"{samples:,} samples in {len(index['shardlist'])} tars ({size:,.1f} MB): {run.store.path(run.out)}",
+                soft_wrap=True,
+            )
+        run.finish("fetch" if "fetch" in stages and len(stages) == 1 else "score")
+
+
+def remember(run: Run) -> None:
+    """Notes in a run with which recipe it was used last."""
+    recipe = str(run.resolved.path.absolute())
+    run.store.put_json(LATEST, {"recipe": recipe, "limit": run.plan.limit, "set": dict(run.resolved.changes)})
+
+
+def latest(folder: str | None) -> Run:
+    """The run in a folder, or the one below runs/ that was used last, as it was run then."""
+    if folder is None:
+        found = sorted(Path("runs").glob(f"*/{LATEST}"), key=lambda path: path.stat().st_mtime)
+        if not found:
+            raise RecipeError("no run below runs/: name one with --run FOLDER")
+        folder = str(found[-1].parent)
+    store = Store(folder)
+    if not store.exists(LATEST):
+        raise RecipeError(f"{folder}: no finished run here")
+    last = store.get_json(LATEST)
+    changes = [f"{key}={value}" for key, value in last["set"].items()]
+    return open_run(Path(last["recipe"]), folder, last["limit"], changes, True, InProcess())
