@@ -86,7 +86,7 @@ def fetched(folder: Path, images: int, side: tuple[int, int], goal: int, model: 
                 "score": {"clip": {"use": "clip", "model": model}},
             },
         )
-        run = Run(recipe, Store(folder / "run"), InProcess(), Quiet())
+        run = Run.open(recipe, Store(folder / "run"), InProcess(), Quiet())
         run.fetch()
     return run
 
@@ -95,8 +95,8 @@ class Sides:
     """The same pairs, for the bare model and for us."""
 
     def __init__(self, run: Run) -> None:
-        self.run, (self.scorer,) = run, run.scorers
-        self.worker = ScoreWorker(run.store, run.scorers)
+        self.run, (self.scorer,) = run, run.resolved.scorers
+        self.worker = ScoreWorker(run.store, run.resolved.scorers)
         self.clip: Clip = self.worker._call(self.scorer)
         raw = run.store.path("raw")
         table = pl.read_parquet(f"{raw}/00000.parquet")

@@ -42,12 +42,12 @@ class Side:
     """A recipe's scorers on the one raw shard of a run."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.worker = run, ScoreWorker(run.store, run.scorers)
-        self.images = run.slices[0].count
+        self.run, self.worker = run, ScoreWorker(run.store, run.resolved.scorers)
+        self.images = run.plan.slices[0].count
 
     def rate(self, _: int = 0) -> float:
         """Pairs/s of everything."""
-        for scorer in self.run.scorers:
+        for scorer in self.run.resolved.scorers:
             shutil.rmtree(self.run.store.path(scorer.folder), ignore_errors=True)
         return self.images / common.seconds(lambda: self.worker("00000"))
 
@@ -73,7 +73,7 @@ def main() -> None:
             alone = clip_score.fetched(here, images, (256, 256), 30_000, path)
             content = alone.recipe.model_dump(mode="json", exclude_unset=True)
             content["score"] |= heads
-            more = Run(common.recipe(here / "more.yaml", content), alone.store, InProcess(), clip_score.Quiet())
+            more = Run.open(common.recipe(here / "more.yaml", content), alone.store, InProcess(), clip_score.Quiet())
             sides = {"alone": Side(alone), "heads": Side(more)}
             for side in sides.values():
                 side.rate()

@@ -272,7 +272,7 @@ def finished(folder: Path, content: Mapping[str, Any]) -> Run:
         "source": {"reader": f"{Path(__file__).stem}:read", "path": str(folder / "docs.jsonl"), "shard": 1000000}
     }
     path = common.recipe(folder / "recipe.yaml", {**whole, **content})
-    run = Run(path, Store(folder / "run"), InProcess(), Quiet())
+    run = Run.open(path, Store(folder / "run"), InProcess(), Quiet())
     run.check()
     for stage in (run.fetch, run.score, run.group):
         stage()
@@ -365,7 +365,7 @@ def measured(result: Pictures) -> tuple[common.Table, dict[str, Pairs]]:
     run = result.run
     domains = {role: result.domain(role) for role in ROLES}
     home = {each.name: each.folder for each in run.grouped}
-    names = {each.name: each.folder for each in run.scorers}
+    names = {each.name: each.folder for each in run.resolved.scorers}
     precisions = ["precision of groups", "of pairs"]
     whole = common.Table(["setting", "recall", "of what passes the gate", *SIDES, *precisions, *ROLES])
     wrong: dict[str, Pairs] = {}
@@ -529,7 +529,7 @@ def texts(folder: Path, base: Path, count: int) -> None:
         pl.read_parquet(run.store.path(f"raw/{run.shards[0]}.parquet")).filter(kind="document")
         .select("document", "url").iter_rows()
     )  # fmt: skip
-    signatures = column(run, run.scorers[0].folder, "signature")
+    signatures = column(run, run.resolved.scorers[0].folder, "signature")
     group = column(run, run.grouped[0].folder, "group")
     bands = {(low, low + 0.05): [0, 0] for low in (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)}
     bands = {(0.0, 0.6): [0, 0]} | bands

@@ -55,7 +55,7 @@ def main() -> None:
         recipe.write_text(text.replace("demo/web", str((home / "web").absolute())), encoding="utf-8")
         with web.serve(home / "web") as port:
             plant.build(home / "web", port, 150 if given.quick else given.pairs, given.seed)
-            run = Run(recipe, Store(home / "run"), InProcess(), Seconds())
+            run = Run.open(recipe, Store(home / "run"), InProcess(), Seconds())
             run.check()
             demo.do(run)
         console = Console(width=160)

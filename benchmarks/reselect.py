@@ -39,7 +39,7 @@ PER_SHARD = 10_000
 def tables(run: Run) -> int:
     """Writes raw and score tables for every planned shard; returns their bytes."""
     rng = np.random.default_rng(0)
-    for part in run.slices:
+    for part in run.plan.slices:
         n = part.count
         ids = [f"{part.start + at:032x}" for at in range(n)]
         image, text, clip = (rng.random(n) for _ in range(3))
@@ -72,7 +72,7 @@ def tables(run: Run) -> int:
         raw = raw.sort(pl.col("at") % n, "position").drop("at")
         raw = raw.with_columns(*(pl.lit(None).alias(name) for name in table.RAW.names if name not in raw.columns))
         save(run.store, f"raw/{part.shard}.parquet", raw.select(table.RAW.names).to_arrow().cast(table.RAW))
-        for scorer in run.scorers:
+        for scorer in run.resolved.scorers:
             kind = next(iter(scorer.columns))
             rows = texts if kind == "text" else images
             frame = rows.select("document", "position").to_dict(as_series=False)
@@ -123,7 +123,7 @@ def floor(run: Run) -> float:
                 folder / f"raw/{shard}.parquet",
                 columns=["document", "position", "kind", "status", "bytes", "format", "text"],
             )
-            for scorer, column in zip(run.scorers, ("area", "chars", "sim"), strict=True):
+            for scorer, column in zip(run.resolved.scorers, ("area", "chars", "sim"), strict=True):
                 pl.read_parquet(folder / f"{scorer.folder}/{shard}.parquet", columns=["document", "position", column])
             with run.store.writing(f"floor/{shard}.parquet") as path:
                 table.write(path, raw.select("document", "position", "kind", "status", "bytes").to_arrow())
@@ -161,7 +161,7 @@ def main() -> None:
             },
         )
         out = folder / "run"
-        began = Run(recipe, Store(out), InProcess(), Quiet())
+        began = Run.open(recipe, Store(out), InProcess(), Quiet())
         size = tables(began)
         common.note(f"wrote {len(began.shards)} shards, {size / 1e6:.0f} MB")
         shown = common.Table(["call", "seconds, command", "documents/s"])
@@ -179,7 +179,7 @@ def main() -> None:
             if ran.code:
                 raise RuntimeError(ran.output[-2000:])
             shown.add(call, f"{ran.seconds:.1f}", f"{documents / ran.seconds:,.0f}")
-        run = Run(recipe, Store(out), InProcess(), Quiet(), changes={"keep.4.min": "0.33"})
+        run = Run.open(recipe, Store(out), InProcess(), Quiet(), changes={"keep.4.min": "0.33"})
         profile = cProfile.Profile()
         profile.enable()
         took = common.seconds(run.select)

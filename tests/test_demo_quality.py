@@ -41,7 +41,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def run(home: Path) -> Run:
     recipe = home / "planted.yaml"
     recipe.write_text(Path(demo.__file__).with_name("planted.yaml").read_text().replace("demo/web", str(home)))
-    run = Run(recipe, Store(home / "run"), InProcess(), Nobody())
+    run = Run.open(recipe, Store(home / "run"), InProcess(), Nobody())
     run.check()
     demo.do(run)
     return run

@@ -292,7 +292,7 @@ def test_a_lost_file_is_made_again_and_the_others_are_not_touched(tmp_path: Path
         for about in tmp_path.rglob("group.json"):
             about.unlink()
         times = {path: path.stat().st_mtime_ns for path in files if path != lost}
-        Shelf(tmp_path, run.recipe).do("group")
+        Shelf(tmp_path, run.resolved.recipe).do("group")
         assert lost.read_bytes() == whole[lost]
         assert {path: path.stat().st_mtime_ns for path in files if path != lost} == times
 
@@ -359,7 +359,7 @@ def test_of_several_groups_of_another_run_the_largest_counts(tmp_path: Path) -> 
     group = {"same": {"by": "raw.text", "keep": "first"}}
     old = shelf(tmp_path / "old", [["a"]], group=group).do("group")
     raw_shard(Store(tmp_path / "old"), [page("b", url="http://ex.org/9")], {}, shard="00001")
-    Shelf(tmp_path / "old", old.recipe).do("group")
+    Shelf(tmp_path / "old", old.resolved.recipe).do("group")
     narrow = {"same": {"by": "raw.text", "scope": "domain"}}
     Shelf(tmp_path / "old", recipe_of(empty="keep", group=narrow)).do("group")
     against = {"same": group["same"] | {"against": str(tmp_path / "old")}}

@@ -191,7 +191,7 @@ def refused(tmp_path, **sections):
     path = tmp_path / "r.yaml"
     path.write_text(yaml.safe_dump(WHOLE | {"score": {"size": {"use": "image_size"}}, "resources": {}} | sections))
     with pytest.raises(RecipeError) as error:
-        Run(path, Store(tmp_path / "run"), InProcess(), None).check()
+        Run.open(path, Store(tmp_path / "run"), InProcess(), None).resolved.check()
     assert not (tmp_path / "run").exists()
     return str(error.value).removeprefix(f"{path}: ")
 

@@ -78,7 +78,7 @@ def written(name: str, folder: Path, **changes: Any) -> Path:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_checks(name, tmp_path):
-    Run(written(name, tmp_path), Store(tmp_path / "run"), InProcess(), None).check()
+    Run.open(written(name, tmp_path), Store(tmp_path / "run"), InProcess(), None).resolved.check()
 
 
 ABOUT = [{"original_width": 160, "original_height": 160, "format": "png"}, None]

@@ -277,11 +277,11 @@ def test_balance_thins_out_what_is_common_and_drops_what_has_no_entry(tmp_path):
     assert kept.count("1") == 20
     assert 14 <= kept.count("0") <= 50
     assert kept.count("n") == 0
-    again = Shelf(tmp_path / "again", run.recipe)
+    again = Shelf(tmp_path / "again", run.resolved.recipe)
     for name in ("raw", "scores"):
         (tmp_path / "again").mkdir(exist_ok=True)
         (tmp_path / "again" / name).symlink_to(tmp_path / name)
-    assert Shelf(tmp_path / "again", again.recipe).do().states() == run.states()
+    assert Shelf(tmp_path / "again", again.resolved.recipe).do().states() == run.states()
 
 
 def hushed(text: str) -> str:
@@ -312,7 +312,7 @@ def test_texts_are_masked_and_joined_at_pack(tmp_path):
 def test_what_is_wrong_is_said_before_anything_runs(sections, said, tmp_path):
     raw_shard(Store(tmp_path), [page("a")], {})
     with pytest.raises(RecipeError, match=said):
-        Shelf(tmp_path, recipe_of(score=CAPFILT["score"], **sections)).check()
+        Shelf(tmp_path, recipe_of(score=CAPFILT["score"], **sections)).resolved.check()
 
 
 @scores("image", boxes=list[float])

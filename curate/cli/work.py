@@ -11,9 +11,7 @@ from curate.cli.options import console
 from curate.recipe.section import RecipeError
 from curate.run.bind import Resolved
 from curate.run.executor import InProcess
-from curate.run.plan import Plan
 from curate.run.run import Run
-from curate.run.scheduler import Scheduler
 from curate.store.store import Store
 
 LATEST = "latest.json"
@@ -27,10 +25,9 @@ def open_run(
     name = recipe.stem + (f"-limit{limit}" if limit else "")
     from curate.show.screen import Watch
 
-    resolved = Resolved(recipe, pairs)
-    resolved.check()
-    store = Store(out or f"runs/{name}")
-    return Run(resolved, Plan(resolved, store, limit), Scheduler(store, executor, Watch(console)), partial)
+    run = Run.open(recipe, Store(out or f"runs/{name}"), executor, Watch(console), limit, pairs, partial)
+    run.resolved.check()
+    return run
 
 
 def _pair(change: str) -> tuple[str, str]:

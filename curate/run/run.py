@@ -5,9 +5,10 @@ A stage says which files it makes; the ledger says which of them are there. So a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from curate.fetch import crawl
 from curate.group import steps
@@ -18,8 +19,9 @@ from curate.recipe.recipe import Resource
 from curate.recipe.section import RecipeError
 from curate.report import Failure, StopRun
 from curate.run.bind import Resolved
+from curate.run.executor import Executor
 from curate.run.plan import Plan
-from curate.run.scheduler import Scheduler
+from curate.run.scheduler import Progress, Scheduler
 from curate.score import measure
 from curate.select import verdicts
 from curate.store import table
@@ -49,6 +51,21 @@ class Run:
     scheduler: Scheduler
     partial: bool = False
     _grouped: dict[tuple[str, ...], list[Grouping]] = field(default_factory=dict)
+
+    @classmethod
+    def open(
+        cls,
+        recipe: Path,
+        store: Store,
+        executor: Executor,
+        progress: Progress,
+        limit: int | None = None,
+        changes: Mapping[str, str] | None = None,
+        partial: bool = False,
+    ) -> Self:
+        """The run of a recipe's file in a folder: ``changes`` on top of the recipe, ``limit`` documents of its source."""
+        resolved = Resolved(recipe, changes or {})
+        return cls(resolved, Plan(resolved, store, limit), Scheduler(store, executor, progress), partial)
 
     @property
     def store(self) -> Store:
