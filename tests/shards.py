@@ -21,7 +21,7 @@ from curate.run.bind import Resolved
 from curate.run.executor import Executor, InProcess
 from curate.run.plan import Plan
 from curate.run.run import Run
-from curate.run.scheduler import Scheduler
+from curate.run.stages import Stages
 from curate.score import measure as measuring
 from curate.score.measure import ScoreWorker
 from curate.score.scorer import Scorer, catalogue, resolve
@@ -30,6 +30,7 @@ from curate.source.corpus import Reject
 from curate.source.rows import Slice
 from curate.status import Status
 from curate.store import table
+from curate.store.ledger import Ledger
 from curate.store.raw_shard import add_member, open_tar
 from curate.store.store import Store
 
@@ -151,7 +152,8 @@ class Shelf(Run):
         plan = Plan(resolved, store)
         names = sorted(path.stem for path in (folder / "raw").glob("*.parquet"))
         plan.__dict__["slices"] = [Slice(name, "t.jsonl", "t.jsonl", 0, 0, 0) for name in names]
-        super().__init__(resolved, plan, Scheduler(store, executor or InProcess(), Nobody()))
+        super().__init__(resolved, plan, Ledger(store))
+        self.stages = Stages.of(self, executor or InProcess(), Nobody())
 
     def do(self, *stages: str) -> Shelf:
         """Runs these stages."""
@@ -162,7 +164,7 @@ class Shelf(Run):
                     worker(shard)
                 measuring.phases = lambda *_: iter(())
                 continue
-            getattr(self, stage)()
+            getattr(self.stages, stage)()
         return self
 
     def column(self, name: str) -> dict[tuple[str, int], object]:

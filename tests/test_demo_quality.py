@@ -15,6 +15,7 @@ from curate.demo import __main__ as demo
 from curate.demo import plant, planted, report, web, world
 from curate.run.executor import InProcess
 from curate.run.run import Run
+from curate.run.stages import Stages
 from curate.store.store import Store
 
 torch = pytest.importorskip("torch")
@@ -41,9 +42,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def run(home: Path) -> Run:
     recipe = home / "planted.yaml"
     recipe.write_text(Path(demo.__file__).with_name("planted.yaml").read_text().replace("demo/web", str(home)))
-    run = Run.open(recipe, Store(home / "run"), InProcess(), Nobody())
-    run.check()
-    demo.do(run)
+    run = Run.open(recipe, Store(home / "run"))
+    run.resolved.check()
+    demo.do(Stages.of(run, InProcess(), Nobody()))
     return run
 
 
