@@ -18,7 +18,8 @@ import polars as pl
 from curate.group.grouping import Grouping
 from curate.recipe.recipe import Recipe
 from curate.report import Report, conserve
-from curate.score.scorer import Catalogue, Scorer
+from curate.score.catalogue import Catalogue
+from curate.score.scorer import Scorer
 from curate.select.decide import Addition, Bound, additions, decide, judge
 from curate.store import table
 from curate.store.columns import Column, folders_of
