@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from curate.group.grouping import Grouping
 from curate.recipe.recipe import Recipe
 from curate.recipe.rules import Balance
-from curate.score.scorer import Catalogue, Scorer
+from curate.score.catalogue import Catalogue
+from curate.score.scorer import Scorer
 from curate.select.decide import Addition, BoundRule
 from curate.store.columns import Column, folders_of
 

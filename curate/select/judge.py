@@ -69,8 +69,8 @@ class Judge:
         columns = [each.column for each in self.decision.rules if each.folder]
         columns += [column for each in self.decision.adds for column in (each.text, each.image)]
         columns += [column for remover in self.removers for column in remover.columns()]
-        folders = dict.fromkeys([RAW, *(column.folder for column in columns)])
-        return (*(f"{folder}/{shard}.parquet" for folder in folders), *self.made(shard))
+        files = dict.fromkeys([f"{RAW}/{shard}.parquet", *(column.file(shard) for column in columns)])
+        return (*files, *self.made(shard))
 
     def made(self, shard: str) -> tuple[str, ...]:
         """Those of them that were made only to decide; they are the same for all shards of a chunk."""

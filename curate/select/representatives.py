@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from curate.group.grouping import Grouping
-from curate.group.keys import ROW_GROUP, ranges, rows
 from curate.recipe.recipe import Resource
 from curate.report import Report
 from curate.select.decide import Removal
@@ -27,6 +26,7 @@ from curate.select.judge import Judge
 from curate.store import table
 from curate.store.chunks import Chunk, chunk_of
 from curate.store.columns import KEY, Column, StaleScores
+from curate.store.dataset import ROW_GROUP, ranges, rows
 from curate.store.job import Job, OneByOne, Phase, Target
 from curate.store.store import Store
 
