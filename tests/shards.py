@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from curate.source.rows import Slice
 from curate.status import Status
 from curate.store import table
 from curate.store.columns import table_name
+from curate.store.job import Phase
 from curate.store.ledger import Ledger
 from curate.store.raw_shard import add_member, open_tar
 from curate.store.store import Store
@@ -124,9 +126,7 @@ def curated(folder: Path, recipe: Recipe, columns=None, shards: tuple[str, ...] 
         measure(store, scorers, shard)
     known = catalogue(scorers, reader)
     decided = replace(decision(recipe, scorers, known, (), shards), folder="verdicts/x")
-    assert Scheduler(store, Ledger(store), InProcess(), Nobody()).run(
-        deciding.phases(store, decided, shards, Resource())
-    )
+    done(store, deciding.phases(store, decided, shards, Resource()))
     folders = {each.name: each.folder for each in scorers} | ({"source": "scores/source"} if columns else {})
     tars = list(plan(store, "verdicts/x", shards, recipe.pack))
     worker = PackWorker(store, "verdicts/x", folders, known, recipe.place, recipe.pack, "out/x", decided.adds)
@@ -144,6 +144,28 @@ class Nobody:
     """Watches no progress."""
 
     def start(self, stage: str, total: int, done: int) -> None: ...
+    def advance(self, report: Report) -> None: ...
+    def end(self, stage: str, counts: Counter[str], seconds: float) -> None: ...
+
+
+def done(store: Store, phases: Iterable[Phase]) -> dict[str, int]:
+    """Runs phases in this process; how many jobs were done, by the name of the phase."""
+    counts = Counts()
+    scheduler = Scheduler(store, Ledger(store), InProcess(), counts)
+    assert scheduler.run(phases), scheduler.failures
+    return counts.done
+
+
+class Counts:
+    """Counts the jobs that were done, by the name of the phase."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, int] = {}
+
+    def start(self, stage: str, total: int, done: int) -> None:
+        if total > done:
+            self.done[stage] = self.done.get(stage, 0) + total - done
+
     def advance(self, report: Report) -> None: ...
     def end(self, stage: str, counts: Counter[str], seconds: float) -> None: ...
 
