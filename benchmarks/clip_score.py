@@ -36,6 +36,7 @@ from curate.filters.clip import Clip
 from curate.image.codec import decode
 from curate.run.executor import InProcess
 from curate.run.run import Run
+from curate.run.stages import Stages
 from curate.score.measure import ScoreWorker
 from curate.store.store import Store
 
@@ -86,8 +87,8 @@ def fetched(folder: Path, images: int, side: tuple[int, int], goal: int, model: 
                 "score": {"clip": {"use": "clip", "model": model}},
             },
         )
-        run = Run.open(recipe, Store(folder / "run"), InProcess(), Quiet())
-        run.fetch()
+        run = Run.open(recipe, Store(folder / "run"))
+        Stages.of(run, InProcess(), Quiet()).fetch()
     return run
 
 

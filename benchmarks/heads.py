@@ -17,7 +17,6 @@ import clip_score
 import common
 import torch
 
-from curate.run.executor import InProcess
 from curate.run.run import Run
 from curate.score.measure import ScoreWorker
 
@@ -71,9 +70,9 @@ def main() -> None:
             here = here.with_name(f"{here.name}-run")
             here.mkdir()
             alone = clip_score.fetched(here, images, (256, 256), 30_000, path)
-            content = alone.recipe.model_dump(mode="json", exclude_unset=True)
+            content = alone.resolved.recipe.model_dump(mode="json", exclude_unset=True)
             content["score"] |= heads
-            more = Run.open(common.recipe(here / "more.yaml", content), alone.store, InProcess(), clip_score.Quiet())
+            more = Run.open(common.recipe(here / "more.yaml", content), alone.store)
             sides = {"alone": Side(alone), "heads": Side(more)}
             for side in sides.values():
                 side.rate()

@@ -54,6 +54,7 @@ from curate.recipe.measures import Group
 from curate.report import Report
 from curate.run.executor import InProcess
 from curate.run.run import Run
+from curate.run.stages import Stages
 from curate.store import table
 from curate.store.store import Store
 
@@ -272,9 +273,10 @@ def finished(folder: Path, content: Mapping[str, Any]) -> Run:
         "source": {"reader": f"{Path(__file__).stem}:read", "path": str(folder / "docs.jsonl"), "shard": 1000000}
     }
     path = common.recipe(folder / "recipe.yaml", {**whole, **content})
-    run = Run.open(path, Store(folder / "run"), InProcess(), Quiet())
-    run.check()
-    for stage in (run.fetch, run.score, run.group):
+    run = Run.open(path, Store(folder / "run"))
+    run.resolved.check()
+    stages = Stages.of(run, InProcess(), Quiet())
+    for stage in (stages.fetch, stages.score, stages.group):
         stage()
     return run
 

@@ -20,10 +20,11 @@ from rich import box
 from rich.console import Console
 
 from curate.demo import __main__ as demo
-from curate.demo import plant, report, web
+from curate.demo import findings, plant, web
 from curate.report import Report
 from curate.run.executor import InProcess
 from curate.run.run import Run
+from curate.run.stages import Stages
 from curate.store.store import Store
 
 
@@ -55,11 +56,11 @@ def main() -> None:
         recipe.write_text(text.replace("demo/web", str((home / "web").absolute())), encoding="utf-8")
         with web.serve(home / "web") as port:
             plant.build(home / "web", port, 150 if given.quick else given.pairs, given.seed)
-            run = Run.open(recipe, Store(home / "run"), InProcess(), Seconds())
-            run.check()
-            demo.do(run)
+            run = Run.open(recipe, Store(home / "run"))
+            run.resolved.check()
+            demo.do(Stages.of(run, InProcess(), Seconds()))
         console = Console(width=160)
-        report.show(console, report.findings(run, home / "web/truth.parquet"), box.MARKDOWN)
+        findings.show(console, findings.collect(run, home / "web/truth.parquet"), box.MARKDOWN)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ import sys
 
 from rich.console import Console
 
-from curate.cli import questions, stages
+from curate.cli import questions, stage_commands
 from curate.cli.options import app
 from curate.recipe.section import RecipeError
 from curate.report import StopRun
-from curate.run.run import Incomplete
+from curate.run.stages import Incomplete
 
-__all__ = ["app", "main", "questions", "stages"]  # importing the last two registers their commands
+__all__ = ["app", "main", "questions", "stage_commands"]  # importing the last two registers their commands
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ import typer
 from curate.cli.options import Changes, Folder, Limit, Out, RecipePath, app, console
 from curate.cli.work import latest, open_run
 from curate.recipe.section import RecipeError
-from curate.run.executor import InProcess
 
 
 @app.command()
@@ -22,7 +21,7 @@ def plan(recipe: RecipePath, out: Out = None, limit: Limit = None, changes: Chan
     from curate.inspect import estimate
     from curate.show import screen
 
-    screen.show_plan(console, estimate.of(open_run(recipe, out, limit, changes, False, InProcess())))
+    screen.show_plan(console, estimate.of(open_run(recipe, out, limit, changes)))
 
 
 @app.command()

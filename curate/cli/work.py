@@ -5,27 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from curate.cli.options import console
 from curate.recipe.section import RecipeError
 from curate.run.bind import Resolved
-from curate.run.executor import InProcess
+from curate.run.executor import Executor, InProcess
 from curate.run.run import Run
+from curate.run.stages import Stages
 from curate.store.store import Store
 
 LATEST = "latest.json"
 
 
-def open_run(
-    recipe: Path, out: str | None, limit: int | None, changes: Sequence[str] | None, partial: bool, executor: Any
-) -> Run:
+def open_run(recipe: Path, out: str | None, limit: int | None, changes: Sequence[str] | None) -> Run:
     """The run of a recipe, checked."""
     pairs = dict(_pair(change) for change in changes or ())
     name = recipe.stem + (f"-limit{limit}" if limit else "")
-    from curate.show.screen import Watch
-
-    run = Run.open(recipe, Store(out or f"runs/{name}"), executor, Watch(console), limit, pairs, partial)
+    run = Run.open(recipe, Store(out or f"runs/{name}"), limit, pairs)
     run.resolved.check()
     return run
 
@@ -38,15 +34,13 @@ def _pair(change: str) -> tuple[str, str]:
 
 
 @contextmanager
-def executor(ray: str | None, workers: int | None, recipe: Path, changes: Sequence[str] | None) -> Iterator[Any]:
+def executor(ray: str | None, workers: int | None, resolved: Resolved) -> Iterator[Executor]:
     """Where the jobs go: this process, or the Ray that was asked for."""
     if ray is None:
         yield InProcess()
         return
     from curate.run import cluster
 
-    resolved = Resolved(recipe, dict(_pair(change) for change in changes or ()))
-    resolved.check()
     plugins = [*(scorer.plugin for scorer in resolved.scorers), resolved.reader.read]
     with cluster.connect(ray, workers, plugins) as connected:
         yield connected
@@ -65,10 +59,13 @@ def work(
     """Runs some stages of a recipe and says what came out."""
     if workers and ray is None:
         raise RecipeError("--workers goes with --ray: without it everything runs in this process")
-    with executor(ray, workers, recipe, changes) as where:
-        run = open_run(recipe, out, limit, changes, partial, where)
+    from curate.show.screen import Watch
+
+    run = open_run(recipe, out, limit, changes)
+    with executor(ray, workers, run.resolved) as where:
+        doing = Stages.of(run, where, Watch(console), partial)
         for stage in stages:
-            getattr(run, stage)()
+            getattr(doing, stage)()
         remember(run)
         if "select" in stages:
             from curate.show.screen import show_funnel
@@ -82,7 +79,7 @@ def work(
                 f"{samples:,} samples in {len(index['shardlist'])} tars ({size:,.1f} MB): {run.store.path(run.out)}",
                 soft_wrap=True,
             )
-        run.finish("fetch" if "fetch" in stages and len(stages) == 1 else "score")
+        doing.finish("fetch" if "fetch" in stages and len(stages) == 1 else "score")
 
 
 def remember(run: Run) -> None:
@@ -103,4 +100,4 @@ def latest(folder: str | None) -> Run:
         raise RecipeError(f"{folder}: no finished run here")
     last = store.get_json(LATEST)
     changes = [f"{key}={value}" for key, value in last["set"].items()]
-    return open_run(Path(last["recipe"]), folder, last["limit"], changes, True, InProcess())
+    return open_run(Path(last["recipe"]), folder, last["limit"], changes)

@@ -17,11 +17,10 @@ from pathlib import Path
 from rich.console import Console
 
 from curate.cli.work import open_run, remember
-from curate.demo import plant, report, web
+from curate.demo import findings, plant, web
 from curate.inspect import explain
 from curate.run.cluster import connect
-from curate.run.executor import InProcess
-from curate.run.run import Run
+from curate.run.stages import Stages
 from curate.show import screen
 
 CORPORA = ("mmc4", "laion", "coyo", "planted")
@@ -45,12 +44,12 @@ def main(folder: str = "demo") -> None:
             if not recipe.exists():
                 shutil.copyfile(Path(__file__).with_name(recipe.name), recipe)
                 recipe.write_text(recipe.read_text().replace("demo/web", str((home / "web").absolute())))
-        checked = open_run(home / "mmc4.yaml", str(home / "runs/mmc4"), None, None, False, InProcess())
+        checked = open_run(home / "mmc4.yaml", str(home / "runs/mmc4"), None, None)
         with connect("local", None, [scorer.plugin for scorer in checked.resolved.scorers]) as cluster:
             for corpus in CORPORA:
                 console.rule(f"{corpus}: curate run {home / corpus}.yaml --ray local --out {home / 'runs' / corpus}")
-                run = open_run(home / f"{corpus}.yaml", str(home / "runs" / corpus), None, None, False, cluster)
-                do(run)
+                run = open_run(home / f"{corpus}.yaml", str(home / "runs" / corpus), None, None)
+                do(Stages.of(run, cluster, screen.Watch(console)))
                 screen.show_funnel(console, run.funnel)
                 console.print(f"Tars: {run.store.path(run.out)}", soft_wrap=True)
     show(console, home)
@@ -60,17 +59,17 @@ def main(folder: str = "demo") -> None:
     console.print(f"or decide anew: curate run {home}/mmc4.yaml --out {home}/runs/mmc4 --set keep.3.min=0.8")
 
 
-def do(run: Run) -> None:
+def do(stages: Stages) -> None:
     """All stages of one pipeline."""
-    for stage in (run.fetch, run.score, run.group, run.select, run.pack):
+    for stage in (stages.fetch, stages.score, stages.group, stages.select, stages.pack):
         stage()
-    remember(run)
-    run.finish("score")
+    remember(stages.run)
+    stages.finish("score")
 
 
 def show(console: Console, home: Path) -> None:
     """One kept and one dropped document of the interleaved run."""
-    run = open_run(home / "mmc4.yaml", str(home / "runs/mmc4"), None, None, True, InProcess())
+    run = open_run(home / "mmc4.yaml", str(home / "runs/mmc4"), None, None)
     for state, (shard, document) in explain.examples(run).items():
         console.rule(f"a document that was {state}: curate why {document[:12]} --run {home}/runs/mmc4")
         screen.show_document(console, explain.why(run, shard, document))
@@ -78,9 +77,9 @@ def show(console: Console, home: Path) -> None:
 
 def tell(console: Console, home: Path) -> None:
     """What the filters found of what was planted."""
-    run = open_run(home / "planted.yaml", str(home / "runs/planted"), None, None, True, InProcess())
+    run = open_run(home / "planted.yaml", str(home / "runs/planted"), None, None)
     console.rule("what the filters found of what was planted")
-    report.show(console, report.findings(run, home / "web/truth.parquet"))
+    findings.show(console, findings.collect(run, home / "web/truth.parquet"))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from curate.recipe.compare import fault
 from curate.recipe.measures import ORDERS, Group
 from curate.recipe.recipe import Recipe
 from curate.recipe.section import RecipeError
+from curate.score.catalogue import Catalogue, column_kind
 from curate.score.identity import short_hash
-from curate.score.scorer import Catalogue, Scorer, column_kind
+from curate.score.scorer import Scorer
 from curate.store.columns import Column, folders_of
 from curate.store.dataset import range_names
 from curate.store.store import Store

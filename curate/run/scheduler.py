@@ -30,21 +30,20 @@ class Progress(Protocol):
 class Scheduler:
     """Runs phases on a store; ``failures`` lists the jobs that could not be done, ``counts`` what a stage handled."""
 
-    def __init__(self, store: Store, executor: Executor, progress: Progress) -> None:
-        self.ledger = Ledger(store)
+    def __init__(self, store: Store, ledger: Ledger, executor: Executor, progress: Progress) -> None:
         self.failures: list[Failure] = []
         self.counts: dict[str, Counter[str]] = {}
-        self._store, self._executor, self._progress = store, executor, progress
+        self._store, self._ledger, self._executor, self._progress = store, ledger, executor, progress
 
     def run(self, phases: Iterable[Phase]) -> bool:
         """Runs the phases of a stage; False, and no further, after one with jobs that could not be done."""
         return all(self._run(phase) for phase in phases)
 
     def _run(self, phase: Phase) -> bool:
-        todo = self.ledger.unfinished(phase.jobs)
+        todo = self._ledger.unfinished(phase.jobs)
         if todo and phase.first is not None and not self.run(phase.first()):
             return False
-        missing = self.ledger.missing(todo)
+        missing = self._ledger.missing(todo)
         failures = [Failure(phase.stage, job, f"reads {name}, which is not there") for job, name in missing.items()]
         counts, began = Counter[str](), time.monotonic()
         self._progress.start(phase.name, len(phase.jobs), len(phase.jobs) - len(todo))
@@ -60,5 +59,5 @@ class Scheduler:
         self._progress.end(phase.name, counts, time.monotonic() - began)
         self.failures += [failure for failure in failures if failure not in self.failures]
         if phase.seals and not failures:
-            self.ledger.seal(phase.seals)
+            self._ledger.seal(phase.seals)
         return not failures

@@ -7,9 +7,7 @@ import curate
 from curate.recipe.recipe_file import load
 from curate.recipe.rules import Gate, Rule
 from curate.recipe.section import RecipeError, nearest, spell
-from curate.run.executor import InProcess
-from curate.run.run import Run
-from curate.store.store import Store
+from curate.run.bind import Resolved
 
 ROOT = Path(curate.__file__).parents[1]
 SCORES = {"clip": {"use": "clip", "after": {"score": "size.area", "min": 5}}, "size": {"use": "image_size"}}
@@ -191,7 +189,7 @@ def refused(tmp_path, **sections):
     path = tmp_path / "r.yaml"
     path.write_text(yaml.safe_dump(WHOLE | {"score": {"size": {"use": "image_size"}}, "resources": {}} | sections))
     with pytest.raises(RecipeError) as error:
-        Run.open(path, Store(tmp_path / "run"), InProcess(), None).resolved.check()
+        Resolved(path).check()
     assert not (tmp_path / "run").exists()
     return str(error.value).removeprefix(f"{path}: ")
 

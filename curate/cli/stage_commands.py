@@ -10,7 +10,6 @@ import typer
 from curate.cli.options import Changes, Limit, Out, Partial, Ray, RecipePath, Workers, app, console
 from curate.cli.work import open_run, work
 from curate.recipe.section import RecipeError
-from curate.run.executor import InProcess
 
 
 @app.command()
@@ -78,7 +77,7 @@ def group(
     from curate.inspect import duplicates as kin
     from curate.show import screen
 
-    found, none = open_run(recipe, out, limit, changes, True, InProcess()), True
+    found, none = open_run(recipe, out, limit, changes), True
     for each in kin.of(found, explain, pictures):
         screen.show_group(console, each)
         none = False

@@ -27,8 +27,7 @@ from curate.filters.text_stats import text_stats
 from curate.pipelines import coyo, laion, mmc4, obelics
 from curate.recipe.recipe import Recipe
 from curate.recipe.recipe_file import load, parse
-from curate.run.executor import InProcess
-from curate.run.run import Run
+from curate.run.bind import Resolved
 from curate.store.store import Store
 
 HERE = Path(curate.__file__).parents[1] / "pipelines"
@@ -78,7 +77,7 @@ def written(name: str, folder: Path, **changes: Any) -> Path:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_checks(name, tmp_path):
-    Run.open(written(name, tmp_path), Store(tmp_path / "run"), InProcess(), None).resolved.check()
+    Resolved(written(name, tmp_path)).check()
 
 
 ABOUT = [{"original_width": 160, "original_height": 160, "format": "png"}, None]

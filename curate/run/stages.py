@@ -1,0 +1,119 @@
+"""Stages: the stages of a run in order, each over what is not done yet, and what is left undone. Measures nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from curate.group import steps
+from curate.pack import pack
+from curate.recipe.recipe import Resource
+from curate.report import Failure, StopRun
+from curate.run.executor import Executor
+from curate.run.run import Run
+from curate.run.scheduler import Progress, Scheduler
+from curate.select import verdicts
+from curate.store import table
+from curate.store.job import Phase
+from curate.store.raw_shard import RAW
+
+LISTED = 50
+"""The most unfinished jobs that a message lists."""
+
+
+class Incomplete(RuntimeError):  # noqa: N818
+    """Some jobs are not done; the message lists them with their causes."""
+
+
+@dataclass
+class Stages:
+    """The stages of a run, by name. ``partial``: select and pack although some shards are not there."""
+
+    run: Run
+    scheduler: Scheduler
+    partial: bool = False
+
+    @classmethod
+    def of(cls, run: Run, executor: Executor, progress: Progress, partial: bool = False) -> Self:
+        """The stages of a run whose jobs an executor does."""
+        return cls(run, Scheduler(run.store, run.ledger, executor, progress), partial)
+
+    def fetch(self) -> None:
+        """Downloads the shards that are not there."""
+        self.scheduler.run(self.run.fetching(self._needs("fetch")))
+        rejects = self.scheduler.counts["fetch"]["rejects"]
+        if rejects and rejects == sum(part.count for part in self.run.plan.slices):
+            raise StopRun(f"none of {rejects:,} rows is a document: {self._first_reject()}")
+
+    def _first_reject(self) -> str:
+        with self.run.store.local(f"{RAW}/{self.run.shards[0]}.parquet") as path:
+            row = table.read(path, ["kind", "file", "row", "text"]).filter(kind="reject").row(0, named=True)
+        return f"{row['file']}, row {row['row']}: {row['text']}"
+
+    def score(self) -> None:
+        """Measures what has no score yet; a worker takes what the scorers that are left ask for."""
+        left = {target.name for job in self.run.unfinished(self.run.scoring()) for target in job.targets}
+        folders = {name.rpartition("/")[0] for name in left}
+        names = [scorer.name for scorer in self.run.resolved.scorers if scorer.folder in folders]
+        self.scheduler.run(self.run.scoring(self._needs("score", *names)))
+
+    def group(self) -> None:
+        """Finds what is a duplicate of what."""
+        self._refuse_partial()
+        shards = self.run.scored
+        for grouping in self.run.grouped if shards else ():
+            self._all(steps.phases(self.run.store, grouping, shards, self._needs("group")))
+
+    def select(self) -> None:
+        """Decides every segment."""
+        self._refuse_partial()
+        self._all(verdicts.phases(self.run.store, self.run.decision, self.run.scored, self._needs("select")))
+
+    def pack(self) -> None:
+        """Writes the output and, last, its index."""
+        self._refuse_partial()
+        self._all(pack.phases(self.run.store, self.run.output, self.run.scored, self._needs("pack")))
+
+    def _all(self, phases: Iterable[Phase]) -> None:
+        """Runs phases of which later stages need every job."""
+        if not self.scheduler.run(phases):
+            self.finish("score")
+
+    def _needs(self, stage: str, *scorers: str) -> Resource:
+        """What a worker of a stage takes: the stage's own line, and what its scorers ask for, together."""
+        resources = self.run.resolved.recipe.resources
+        lines = [resources[name] for name in (stage, *scorers) if name in resources]
+        cpus = [line.cpus for line in lines if line.cpus is not None]
+        memory = [line.memory for line in lines if line.memory is not None]
+        workers = [line.workers for line in lines if line.workers is not None]
+        return Resource(
+            cpus=max(cpus, default=None),
+            gpus=sum(line.gpus for line in lines),
+            memory=max(memory, default=None),
+            workers=workers[0] if workers else None,
+        )
+
+    def _refuse_partial(self) -> None:
+        """Nothing is selected or packed from a corpus with holes, unless told to."""
+        if not self.partial:
+            self.finish("score")
+
+    def finish(self, stage: str) -> None:
+        """Raises Incomplete if anything up to a stage was left undone, and lists what."""
+        fetched, plan = self.run.shards, self.run.plan
+        undone = [*plan.failures, *self.scheduler.failures]
+        undone = [each for each in undone if each.stage != "score" or each.job in fetched]  # what is not there: below
+        listed = {failure.job for failure in undone}
+        missing = [part.shard for part in plan.slices if part.shard not in {*fetched, *listed}]
+        undone += [Failure("fetch", shard, "not fetched yet") for shard in missing]
+        if stage != "fetch":
+            unscored = sorted({*fetched} - {*self.run.scored} - listed)
+            undone += [Failure("score", shard, "not scored yet (curate score)") for shard in unscored]
+        if undone:
+            lines = "\n  ".join(str(failure) for failure in undone[:LISTED])
+            more = f"\n  ... and {len(undone) - LISTED} more" if len(undone) > LISTED else ""
+            raise Incomplete(
+                f"{len(undone)} of the planned jobs are not done:\n  {lines}{more}\n"
+                "Run the same command again to try them again, or add --partial to go on without them."
+            )
