@@ -1,4 +1,4 @@
-"""Dataset: several parquet files read as one, and the ranges that they are worked on in. Writes nothing, lists nothing."""
+"""Dataset: several parquet files read as one, and the ranges that they are cut into. Writes nothing, lists nothing."""
 
 from __future__ import annotations
 
