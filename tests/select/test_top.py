@@ -31,7 +31,7 @@ def thresholds(columns, *rules, kind=float):
             with store.writing(f"scores/{column}/{shard}.parquet") as path:
                 table.write(path, table.table(rows, table.score_schema({"value": kind})))
     bound = tuple(
-        BoundRule(Rule(image=f"{column}.value", **{"min": 0, "top": fraction}), f"scores/{column}", kind)
+        BoundRule(Rule(image=f"{column}.value", min=0, top=fraction), f"scores/{column}", kind)
         for column, fraction in rules
     )
     decision = Decision("verdicts/x", bound)
@@ -80,7 +80,7 @@ def test_a_hundred_shards_of_many_equal_values():
     rng = np.random.default_rng(0)
     shards = [[round(float(value), 1) for value in rng.normal(size=30)] for _ in range(100)]
     for fraction in (0.01, 0.3, 1.0):
-        assert threshold(shards, fraction) == by_sorting(sum(shards, []), fraction)
+        assert threshold(shards, fraction) == by_sorting([value for shard in shards for value in shard], fraction)
 
 
 def test_top_by_hand():
