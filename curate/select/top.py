@@ -1,7 +1,7 @@
 """Top: the thresholds that ``top`` fractions of all measured values of a run come to. Exact, in constant memory.
 
 As in DataComp's baselines: with N values, the one at rank int(N * fraction) from the top (0-based), and every value of
-at least that stays. Values are counted by the upper half of their float32's bits, and then, where the upper half is that
+at least that stays. Values are counted by the upper half of their float32 bits, and then, where the upper half is that
 of the value looked for, by the lower half; chunk by chunk, for all rules at once::
 
     top/upper/CHUNK.parquet   each chunk of shards   rule, bits, count
