@@ -27,6 +27,9 @@ from curate.header import read_header, upright
 
 cv2.setNumThreads(1)
 
+VERSION = 1
+"""Of the pixels that ``decode`` gives: counted up when they change."""
+
 SCALED_DECODE_MARGIN = 1.25
 """With ``decode: scaled`` a JPEG is decoded small where that leaves this many times the wanted side.
 

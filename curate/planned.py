@@ -13,6 +13,7 @@ import polars as pl
 from curate.executor import Failure
 from curate.formats import Slice
 from curate.identity import code_hash
+from curate.plugin import built_in
 from curate.recipe import RecipeError
 from curate.resolved import Resolved
 from curate.shard import RAW
@@ -67,7 +68,10 @@ class Planned(Resolved):
         fetch = self.recipe.fetch.model_dump(mode="json", include=names)
         parts = {f"source.{key}": value for key, value in source.items()}
         parts |= {f"fetch.{key}": value for key, value in fetch.items()} | {"--limit": self.limit}
-        parts["source.reader's code"] = code_hash(Path(inspect.getfile(self.reader.read)))[:8]
+        if built_in(self.reader.read):
+            parts["source.reader's version"] = self.reader.version
+        else:
+            parts["source.reader's code"] = code_hash(Path(inspect.getfile(self.reader.read)))[:8]
         parts["source.path"] = list(self.recipe.source.patterns)
         return dict(json.loads(json.dumps(parts).replace(" Infinity", ' "Infinity"')))
 

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, PositiveInt
 
 from curate.document import BadRow, Document, Reader
 from curate.formats import BadFile, Slice, measure, rows
+from curate.plugin import built_in
 
 __all__ = [
     "BadFile",
@@ -165,7 +166,7 @@ def load_reader(name: str) -> Reader:
 
     Raises:
         LookupError: no module of curate.pipelines; names the nearest and lists all.
-        TypeError: what is there is no reader.
+        TypeError: what is there is no reader, or a built-in one without a version.
     """
     module, _, attribute = name.partition(":")
     if not attribute:
@@ -179,6 +180,8 @@ def load_reader(name: str) -> Reader:
     found = getattr(importlib.import_module(module), attribute)
     if not isinstance(found, Reader):
         raise TypeError(f"{name!r} is no reader: decorate the function with @curate.reader(...)")
+    if found.version is None and built_in(found.read):
+        raise TypeError(f"{name!r} is built in: give it a version, as in @reader(version=1, ...)")
     return found
 
 

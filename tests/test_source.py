@@ -9,10 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
+from shards import Nobody
 
 from curate import formats
 from curate.document import BadRow, Document, Reader, document, pair, reader
+from curate.executor import InProcess
+from curate.run import Run
 from curate.source import BadFile, Reject, Slice, Source, documents, find, load_reader, measure, named, plan, rows
+from curate.store import Store
 
 ROWS = [{"url": f"http://ex.org/{at}.jpg", "text": f"picture {at}"} for at in range(25)]
 
@@ -290,3 +294,33 @@ def test_readers_are_found_by_name():
         load_reader("mmc")
     with pytest.raises(TypeError, match="is no reader"):
         load_reader("json:loads")
+
+
+@reader()
+def unversioned(row): ...
+
+
+unversioned.read.__module__ = "curate.pipelines.unversioned"
+
+
+def test_built_in_readers_have_versions():
+    assert all(load_reader(name).version for name in ("coyo", "laion", "mmc4", "obelics"))
+    with pytest.raises(TypeError, match=r"is built in: give it a version, as in @reader\(version=1"):
+        load_reader("test_source:unversioned")
+
+
+READER = "from curate import reader\n@reader()\ndef read(row): {}\n"
+
+
+def test_a_plan_knows_built_in_readers_by_version_and_others_by_code(tmp_path):
+    def fingerprint(name):
+        (tmp_path / "r.yaml").write_text(f"source: {{reader: {name}, path: x.jsonl}}")
+        parts = Run(tmp_path / "r.yaml", Store(tmp_path), InProcess(), Nobody())._fingerprint()
+        return {key: value for key, value in parts.items() if key.startswith("source.reader's")}
+
+    assert fingerprint("mmc4") == {"source.reader's version": 1}
+    (tmp_path / "rows_beside.py").write_text(READER.format("pass"))
+    before = fingerprint("rows_beside:read")
+    (tmp_path / "rows_beside.py").write_text(READER.format("return None"))
+    assert before.keys() == {"source.reader's code"}
+    assert fingerprint("rows_beside:read") != before
