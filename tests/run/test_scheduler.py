@@ -260,7 +260,7 @@ def test_of_jobs_that_die_together_only_a_death_alone_counts(store: Store, clust
     scheduler, _ = run(store, Phase("fetch", jobs("x", 6), worker, holds=2), executor=cluster(1))
     assert [failure.job for failure in scheduler.failures] == ["00000000"]
     assert tries(store)["0"] == 4  # once beside another, then three times alone
-    assert len(log(store)) == 5
+    assert len(set(log(store))) == 5
 
 
 @pytest.mark.ray
@@ -287,7 +287,7 @@ def test_a_bug_in_a_worker_on_ray_stops_the_run(store: Store, cluster: Callable[
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.slow  # Ray takes half a minute to believe it
 def test_a_lost_node_counts_against_no_job(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from ray.cluster_utils import Cluster
 
