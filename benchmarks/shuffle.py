@@ -49,8 +49,9 @@ def build(folder: Path, count: int) -> None:
 
 def ours(folder: Path) -> None:
     """The ranges that are missing, on Ray."""
-    import curate.group.keys
     from curate.group.near import CountWorker
+
+    import curate.group.keys
     from curate.run.cluster import connect
 
     curate.keys.RANGE = 250_000

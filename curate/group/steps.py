@@ -1,162 +1,228 @@
-"""Steps: how the work of a group is cut into independent jobs, each of which writes one file. Compares nothing."""
+"""Steps: the work of a group as phases: which files it makes, from which, and which of them stay. Compares nothing.
+
+What stays: a table for each shard; with ``eps`` the witnesses, which select reads; where another run can be grouped
+against this, the keys; and, last, ``group.json``. All else is there for the tables only, and is made again if they need
+it::
+
+    keys       each chunk of shards      what is compared, sorted                 equal, near
+    values     one job                   distinct fingerprints                    near in the corpus
+    links      each band                 pairs of near fingerprints               near in the corpus
+    sample, centroids, vectors           embeddings by their nearest centroid     cosine, eps
+    groups     each range of keys, or of clusters; one job near in the corpus     all but within documents
+    table      each chunk of shards      group and size of each segment           all
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import polars as pl
-import pyarrow as pa
-import pyarrow.dataset as ds
-
-from curate.group.grouping import Grouping
-from curate.group.keys import Chunk, content_of, members, rows
-from curate.report import Report, conserve
-from curate.store import table
-from curate.store.columns import KEY, StaleScores
+from curate.group.clusters import (
+    PER_JOB,
+    AssignVectors,
+    CompareClusters,
+    FitCentroids,
+    SampleVectors,
+    sampled_shards,
+)
+from curate.group.grouping import Grouping, range_files
+from curate.group.keys import WriteKeys, read_by
+from curate.group.matching import ConnectLinks, DistinctValues, GroupRange, LinkBand, band_count
+from curate.group.membership import TablesByKey, TablesByShard, TablesOfDocuments
+from curate.recipe.recipe import Resource
+from curate.report import Report
+from curate.store.chunks import Chunk, chunks
+from curate.store.dataset import RANGE, range_names, ranges
+from curate.store.job import Job, OneByOne, Phase, Target
 from curate.store.store import Store
 
 ONE = "00000"
 """The name of a step's only job."""
 
 
+def phases(store: Store, grouping: Grouping, shards: Sequence[str], needs: Resource) -> Iterator[Phase]:
+    """The phases of one grouping over these shards."""
+    yield from Steps(store, grouping, tuple(shards), needs).results()
+
+
+def witness_files(store: Store, grouping: Grouping) -> list[str]:
+    """The files of a finished group by ``eps`` that say which vectors resemble which, one for a range of clusters.
+
+    Columns: shard, document, position, group, size, owned, rank, centroid, nearest, witnesses (ranks in the group).
+    """
+    return range_files(store, grouping)
+
+
 @dataclass(frozen=True)
-class Step:
-    """Some independent jobs: what remains of them, and how many are done."""
-
-    name: str
-    todo: Sequence[Any]
-    done: int
-    worker: Callable[[Any], Report]
-
-
-@dataclass(frozen=True)
-class Context:
-    """What the workers of a grouping share."""
+class Steps:
+    """The phases of one grouping."""
 
     store: Store
     grouping: Grouping
     shards: tuple[str, ...]
+    needs: Resource
+
+    def results(self) -> Iterator[Phase]:
+        """Those that make what stays."""
+        grouping = self.grouping
+        if grouping.is_reference:
+            yield self._keys()
+        if grouping.entry.method == "eps":
+            yield from self._clusters(self._vectors)
+        yield self._tables()
+        names = tuple(chunk.name for chunk in self._chunks)
+        job = Job(ONE, (Target(grouping.summary, (self._folder("table"),)),))
+        yield self._phase([job], WriteSummary(self.store, grouping, len(self.shards), names))
+
+    def _tables(self) -> Phase:
+        """The tables, and first what only they read."""
+        store, grouping = self.store, self.grouping
+        entry, groups = grouping.entry, self._folder("groups")
+        if entry.scope == "document":
+            jobs = [self._table_job(chunk) for chunk in self._chunks]
+            return self._phase(jobs, TablesOfDocuments(store, grouping), "table")
+        compared = "vectors" if entry.method in ("cosine", "eps") else "keys"
+        jobs = [self._table_job(chunk, grouping.file(compared, chunk.name), groups) for chunk in self._chunks]
+        if entry.method == "eps":
+            return self._phase(jobs, TablesByShard(store, grouping, compared), "table", self._vectors)
+        if entry.method == "cosine":
+            return self._phase(jobs, TablesByShard(store, grouping, compared), "table", self._clustered)
+        if entry.method == "exact" or entry.scope == "domain":
+            return self._phase(jobs, TablesByShard(store, grouping, compared), "table", self._key_ranges)
+        return self._phase(jobs, TablesByKey(store, grouping, grouping.file("groups", ONE)), "table", self._linked)
 
     @property
-    def done(self) -> bool:
-        """Whether the group was finished, and every table is still there."""
-        name = f"{self.grouping.home}/group.json"
-        if not self.store.exists(name) or not self.store.get_json(name)["done"]:
-            return False
-        there = self.store.names(self.grouping.folder)
-        return all(f"{shard}.parquet" in there for shard in self.shards)
+    def _chunks(self) -> list[Chunk]:
+        return chunks(self.shards)
 
-    def name(self, step: str, job: str) -> str:
-        """The file that a job writes."""
-        return f"{self.grouping.home}/{step}/{job}.parquet"
+    def _folder(self, step: str) -> str:
+        """The set of all files of a step."""
+        return f"{self.grouping.home}/{step}/"
 
-    def read(
-        self, step: str, wanted: Any = None, columns: list[str] | None = None, job: str | None = None
-    ) -> pl.DataFrame:
-        """All files of a step as one frame, or one job's, or the rows that a filter wants."""
-        there = sorted(self.store.names(f"{self.grouping.home}/{step}"))
-        names = [
-            f"{self.grouping.home}/{step}/{name}" for name in there if job in (None, name.removesuffix(".parquet"))
-        ]
-        return rows(self.store, names, wanted, columns)
+    def _files(self, step: str) -> tuple[str, ...]:
+        """The files of a step that has one for each chunk."""
+        return tuple(self.grouping.file(step, chunk.name) for chunk in self._chunks)
 
-    def step(self, name: str, jobs: Sequence[Any], worker: Callable[[Any], Report]) -> Step:
-        """A step with the jobs that have no file yet."""
-        there = self.store.names(f"{self.grouping.home}/{name}")
-        todo = [job for job in jobs if not {f"{name}.parquet" for name in written_by(job)} <= there]
-        return Step(name, todo, len(jobs) - len(todo), worker)
+    def _phase(
+        self,
+        jobs: Sequence[Job],
+        work: Callable[[Job], Report],
+        step: str = "",
+        first: Callable[[], Iterator[Phase]] | None = None,
+    ) -> Phase:
+        seals = self._folder(step) if step else ""
+        return Phase(f"group {self.grouping.name}", jobs, OneByOne(work), self.needs, first, seals)
 
+    def _job(self, step: str, name: str, reads: tuple[str, ...], args: Any = None) -> Job:
+        """A job that makes one file of a step."""
+        return Job(name, (Target(self.grouping.file(step, name), reads),), args)
 
-def written_by(job: Any) -> Sequence[str]:
-    """The names of a job's files: a chunk's tables are one for each shard."""
-    return job.shards if isinstance(job, Tables) else (job.shard if isinstance(job, Chunk) else str(job),)
+    def _chunk_job(self, step: str, chunk: Chunk, *more: str) -> Job:
+        """A job that makes one file of a step from the shards of a chunk, and more."""
+        reads = tuple(name for shard in chunk.shards for name in read_by(self.grouping, shard))
+        return self._job(step, chunk.name, (*reads, *more), chunk.shards)
 
+    def _table_job(self, chunk: Chunk, *more: str) -> Job:
+        """A job that makes the tables of a chunk."""
+        grouping = self.grouping
+        return Job(
+            chunk.name,
+            tuple(Target(grouping.file("table", each), (*read_by(grouping, each), *more)) for each in chunk.shards),
+        )
 
-def tables(several: Sequence[Chunk]) -> list[Chunk]:
-    """Chunks as jobs that write a table for each of their shards."""
-    return [Tables(chunk.shards) for chunk in several]
+    def _ranges(self, step: str, size: int = RANGE, most: int = 1 << 16) -> Phase:
+        """Says into how many ranges the rows of a step's files are cut."""
+        job = Job(ONE, (Target(self.grouping.ranges, (self._folder(step),)),))
+        return self._phase([job], CountRanges(self.store, self._files(step), size, most))
 
+    def _range_jobs(self, step: str) -> list[Job]:
+        """A job for each range, which reads all files of a step."""
+        files = range_files(self.store, self.grouping)
+        reads = (self._folder(step),)
+        return [Job(f"{at:05d}", (Target(file, reads),), at) for at, file in enumerate(files)]
 
-class Tables(Chunk):
-    """A chunk that is done when each of its shards has a table."""
+    def _keys(self) -> Phase:
+        jobs = [self._chunk_job("keys", chunk) for chunk in self._chunks]
+        return self._phase(jobs, WriteKeys(self.store, self.grouping), "keys")
 
+    def _key_ranges(self) -> Iterator[Phase]:
+        """Groups of equal keys, or of near ones within scopes."""
+        if not self.grouping.is_reference:
+            yield self._keys()
+        yield self._ranges("keys")
+        jobs = self._range_jobs("keys")
+        yield self._phase(jobs, GroupRange(self.store, self.grouping, self._files("keys"), len(jobs)), "groups")
 
-def chunk_notes(context: Context, step: str, chunk: Chunk) -> dict[str, str]:
-    """The hashes of the raw shards of a chunk when a step looked at them."""
-    with context.store.local(context.name(step, chunk.shards[0])) as path:
-        return {shard: table.note(path, f"raw.{shard}") for shard in chunk.shards}
+    def _linked(self) -> Iterator[Phase]:
+        """Groups of fingerprints that are near in the corpus."""
+        store, grouping = self.store, self.grouping
+        work = DistinctValues(store, grouping, self._files("keys"))
+        yield self._phase([self._job("values", ONE, (self._folder("keys"),))], work)
+        values = grouping.file("values", ONE)
+        names = range_names(band_count(store, values, grouping.entry))
+        jobs = [self._job("links", name, (values,), at) for at, name in enumerate(names)]
+        yield self._phase(jobs, LinkBand(store, grouping.entry, values), "links")
+        links = tuple(grouping.file("links", name) for name in names)
+        join = self._job("groups", ONE, (values, self._folder("links")))
+        yield self._phase([join], ConnectLinks(store, values, links), "groups")
 
+    def _vectors(self) -> Iterator[Phase]:
+        """Embeddings by cluster."""
+        store, grouping = self.store, self.grouping
+        looked = sampled_shards(self.shards)
+        jobs = [self._chunk_job("sample", chunk) for chunk in chunks(looked)]
+        yield self._phase(jobs, SampleVectors(store, grouping, len(looked)), "sample")
+        sample = tuple(grouping.file("sample", job.name) for job in jobs)
+        fit = self._job("centroids", ONE, (self._folder("sample"),))
+        yield self._phase([fit], FitCentroids(store, grouping.entry, sample))
+        centroids = grouping.file("centroids", ONE)
+        jobs = [self._chunk_job("vectors", chunk, centroids) for chunk in self._chunks]
+        yield self._phase(jobs, AssignVectors(store, grouping, centroids), "vectors")
 
-def write(
-    context: Context,
-    step: str,
-    job: str,
-    frame: pl.DataFrame,
-    schema: pa.Schema,
-    began: float,
-    row_group: int = 100_000,
-) -> Report:
-    """Writes the file of a job."""
-    with context.store.writing(context.name(step, job)) as path:
-        table.write(path, frame.select(schema.names).to_arrow().cast(schema), row_group)
-    report = Report(job, seconds=time.monotonic() - began)
-    report.counts[step] = frame.height
-    return report
+    def _clusters(self, first: Callable[[], Iterator[Phase]] | None = None) -> Iterator[Phase]:
+        """Groups of near vectors within clusters, or with ``eps`` order and witnesses."""
+        clusters = self.grouping.entry.clusters or 1
+        yield replace(self._ranges("vectors", PER_JOB, clusters), first=first)
+        jobs = self._range_jobs("vectors")
+        work = CompareClusters(self.store, self.grouping.entry, self._files("vectors"), len(jobs))
+        yield self._phase(jobs, work, "groups", first)
+
+    def _clustered(self) -> Iterator[Phase]:
+        """Groups by ``cosine``."""
+        yield from self._vectors()
+        yield from self._clusters()
 
 
 @dataclass(frozen=True)
-class ShardTables:
-    """Brings what was found of the segments of a chunk back to their shards; ``first`` is the step that looked."""
+class CountRanges:
+    """Says into how many ranges of about ``size`` rows files are cut."""
 
-    context: Context
-    first: str
-    without: tuple[str, ...] = ()
+    store: Store
+    files: tuple[str, ...]
+    size: int
+    most: int
 
-    def __call__(self, chunk: Chunk) -> Report:
-        """Writes the tables that are missing."""
-        began, report, context = time.monotonic(), Report(chunk.shard), self.context
-        notes = chunk_notes(context, self.first, chunk)
-        found = context.read("groups", ds.field("shard").isin(list(chunk.shards))).drop(self.without)
-        looked = context.read(self.first, ds.field("shard").isin(list(chunk.shards)), ["shard", *KEY], chunk.shard)
-        found = looked.join(found, on=["shard", *KEY], how="left")
-        for shard in chunk.shards:
-            write_table(context, shard, notes[shard], found.filter(pl.col("shard") == shard), report)
-        report.seconds = time.monotonic() - began
-        return report
+    def __call__(self, job: Job) -> Report:
+        """Writes the number."""
+        (target,) = job.targets
+        self.store.put_json(target.name, {"ranges": len(ranges(self.store, self.files, self.size, self.most))})
+        return Report(job.name)
 
 
-def write_table(context: Context, shard: str, content: str, found: pl.DataFrame, report: Report) -> None:
-    """Writes a shard's table: a row for each segment that was looked at, whatever came of it.
+@dataclass(frozen=True)
+class WriteSummary:
+    """What a grouping's folder says of itself: ``chunks`` names its key files, if it has any."""
 
-    One that was gated out, or is alone, has size 1 and no group; one with nothing to compare has nulls.
-    """
-    grouping, store = context.grouping, context.store
-    name = f"{grouping.folder}/{shard}.parquet"
-    columns = grouping.columns[grouping.kind]
-    if content_of(store, shard) != content:
-        raise StaleScores(f"{grouping.home}: grouped with another raw shard {shard}; delete that folder and run again")
-    if store.exists(name):
-        return
-    looked = members(store, grouping, shard, content)
-    present = pl.col("key").is_not_null() | pl.col("gated")
-    kept = [each for each in columns if each in found.columns]
-    looked = looked.join(found.select(*KEY, *kept), on=KEY, how="left", maintain_order="left").with_columns(
-        size=pl.when(present).then(pl.col("size").fill_null(1)),
-        owned=pl.when(present).then(pl.col("owned").fill_null(value=False)),
-    )
-    schema = table.score_schema(columns)
-    with store.writing(name) as path:
-        table.write(path, looked.select(schema.names).to_arrow().cast(schema), raw=content)
-    conserve("members", shard, found.height, looked["key"].len() - looked["key"].null_count())
-    report.counts["segments"] += looked.height
-    report.counts["with company"] += looked["group"].len() - looked["group"].null_count()
+    store: Store
+    grouping: Grouping
+    shards: int
+    chunks: tuple[str, ...]
 
-
-def about(context: Context, *, done: bool) -> dict[str, Any]:
-    """What a grouping's folder says of itself."""
-    grouping = context.grouping
-    entry = grouping.entry.model_dump(mode="json", exclude={"keep"}, exclude_none=True)
-    return {"name": grouping.name, "keys": grouping.keys, "group": entry, "shards": len(context.shards), "done": done}
+    def __call__(self, job: Job) -> Report:
+        """Writes it."""
+        (target,) = job.targets
+        entry = self.grouping.entry.model_dump(mode="json", exclude={"keep"}, exclude_none=True)
+        about = {"name": self.grouping.name, "keys": self.grouping.keys, "group": entry}
+        self.store.put_json(target.name, about | {"shards": self.shards, "chunks": self.chunks})
+        return Report(job.name)

@@ -9,7 +9,7 @@ from shards import measure, page, picture, raw_shard, scored, scorers_of
 
 from curate import Image, Vector, scores
 from curate.report import StopRun
-from curate.score.measure import ScoreWorker
+from curate.score.measure import Measurer, job_of
 from curate.store.store import Store
 
 A, B, C, DEAD, TORN = (f"http://ex.org/{name}.png" for name in ("a", "b", "c", "dead", "torn"))
@@ -247,12 +247,13 @@ def test_a_column_scorer_reads_what_another_wrote(store):
 
 
 def test_a_class_is_built_once_for_all_shards(store):
-    for shard in ("00000", "00001"):
+    shards = ("00000000", "00000001")
+    for shard in shards:
         raw_shard(store, [page("a", Image(A))], PICTURES, shard=shard)
     scorers = scorers_of(folder(store), {"towers": {"use": "test_score:Towers"}})
-    worker = ScoreWorker(store, scorers)
-    worker("00000")
-    worker("00001")
+    measurer = Measurer(store, scorers)
+    for shard in shards:
+        measurer(job_of(shard, scorers))
     assert BUILT == ["towers"]
 
 
@@ -385,7 +386,7 @@ def test_the_same_scores_are_the_same_bytes(store, tmp_path):
 
 
 def table_bytes(store, scorer):
-    return (folder(store) / scorer.folder / "00000.parquet").read_bytes()
+    return (folder(store) / scorer.folder / "00000000.parquet").read_bytes()
 
 
 def gated(store, **gate):
@@ -495,5 +496,5 @@ def test_scores_over_parquet_have_no_duplicates(three):
     gated(three, score="s.side", min=30)
     gated(three, score="s.side", max=30)
     scorer = gated(three)
-    frame = pl.read_parquet(folder(three) / scorer.folder / "00000.parquet")
+    frame = pl.read_parquet(folder(three) / scorer.folder / "00000000.parquet")
     assert frame.select("document", "position").is_unique().all()
