@@ -29,6 +29,7 @@ from clip_score import Quiet
 
 from curate.run.executor import InProcess
 from curate.run.run import Run
+from curate.score.tables import parts_of
 from curate.select.verdicts import funnel
 from curate.store import table
 from curate.store.store import Store
@@ -89,7 +90,8 @@ def tables(run: Run) -> int:
             content = pa.Table.from_arrays(
                 [table.column(frame[each.name], each.type) for each in schema], schema=schema
             )
-            save(run.store, f"{scorer.folder}/{part.shard}.parquet", content)
+            for name, columns in parts_of(scorer, part.shard, content).items():
+                save(run.store, name, columns)
     return sum(path.stat().st_size for path in Path(run.store.url).rglob("*.parquet"))
 
 
