@@ -16,7 +16,7 @@ from shards import Shelf, page, picture, raw_shard, recipe_of
 from curate import Image, Vector, scores
 from curate.recipe.section import RecipeError
 from curate.report import StopRun
-from curate.run.run import Incomplete
+from curate.run.stages import Incomplete
 from curate.store.store import Store
 
 SLOW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
