@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from curate.group.grouping import Grouping
+from curate.group.steps import witness_files
 from curate.recipe.recipe import Resource
 from curate.report import Report
 from curate.select.decide import Removal
@@ -222,8 +223,3 @@ def group_range(at: int, total: int) -> Any:
     low, high = (f"{each * (1 << 16) // total:05x}"[1:] for each in (at, at + 1))
     wanted = ds.field("group") >= low
     return wanted & (ds.field("group") < high) if at + 1 < total else wanted
-
-
-def witness_files(store: Store, grouping: Grouping) -> list[str]:
-    """The files of a SemDeDup group that say by whom its members would be removed, a file for a range of clusters."""
-    return [f"{grouping.home}/groups/{name}" for name in sorted(store.names(f"{grouping.home}/groups"))]

@@ -1,13 +1,10 @@
 import math
-import uuid
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from shards import curated, page, picture, raw_shard, recipe_of
 
 import curate
@@ -15,8 +12,8 @@ from curate import Image
 from curate.recipe.compare import fault
 from curate.recipe.recipe_file import load
 from curate.recipe.rules import Condition, Rule
-from curate.select.decide import BoundRule, decide
 from curate.select.binding import verdict_hash
+from curate.select.decide import BoundRule, decide
 from curate.store import table
 from curate.store.store import Store
 
@@ -273,13 +270,17 @@ def test_bytes_are_those_of_what_is_kept():
 def test_verdicts_have_a_folder_for_all_that_decides():
     recipe, rule = recipe_of(), Rule(image="a.b", min=0.1234567)
     same = verdict_hash(recipe, [BoundRule(rule, "scores/a-1", float)], ["00000000"])
-    assert same == verdict_hash(recipe_of(pack={"shard_count": 3}), [BoundRule(rule, "scores/a-1", float)], ["00000000"])
+    assert same == verdict_hash(
+        recipe_of(pack={"shard_count": 3}), [BoundRule(rule, "scores/a-1", float)], ["00000000"]
+    )
     others = {
         verdict_hash(recipe, [], ["00000000"]),
         verdict_hash(recipe, [BoundRule(rule, "scores/a-2", float)], ["00000000"]),
         verdict_hash(recipe, [BoundRule(rule, "scores/a-1", float)], ["00000000", "00000001"]),
         verdict_hash(recipe, [BoundRule(Rule(image="a.b", min=0.1234568), "scores/a-1", float)], ["00000000"]),
-        verdict_hash(recipe, [BoundRule(Rule(image="a.b", min=0.1234567, missing="keep"), "scores/a-1", float)], ["00000000"]),
+        verdict_hash(
+            recipe, [BoundRule(Rule(image="a.b", min=0.1234567, missing="keep"), "scores/a-1", float)], ["00000000"]
+        ),
         verdict_hash(recipe_of(empty="keep"), [BoundRule(rule, "scores/a-1", float)], ["00000000"]),
     }
     assert len(others) == 6

@@ -31,7 +31,7 @@ def thresholds(columns, *rules, kind=float):
             with store.writing(f"scores/{column}/{shard}.parquet") as path:
                 table.write(path, table.table(rows, table.score_schema({"value": kind})))
     bound = tuple(
-        BoundRule(Rule(image=f"{column}.value", **{"min": 0, "top": fraction}), f"scores/{column}", kind)
+        BoundRule(Rule(image=f"{column}.value", min=0, top=fraction), f"scores/{column}", kind)
         for column, fraction in rules
     )
     decision = Decision("verdicts/x", bound)
