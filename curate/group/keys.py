@@ -69,8 +69,8 @@ def write(
 
 def read_by(grouping: Grouping, shard: str) -> tuple[str, ...]:
     """The files that ``members`` reads of a shard."""
-    folders = {RAW, *(column.folder for column in (*grouping.by, *grouping.gates))}
-    return tuple(f"{folder}/{shard}.parquet" for folder in sorted(folders))
+    columns = {column.file(shard) for column in (*grouping.by, *grouping.gates)}
+    return tuple(sorted(columns | {f"{RAW}/{shard}.parquet"}))
 
 
 def content_of(store: Store, shard: str) -> str:

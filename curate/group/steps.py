@@ -15,7 +15,8 @@ it::
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from curate.group.clusters import (
@@ -30,6 +31,7 @@ from curate.group.grouping import Grouping, range_files
 from curate.group.keys import WriteKeys, read_by
 from curate.group.matching import ConnectLinks, DistinctValues, GroupRange, LinkBand, band_count
 from curate.group.membership import TablesByKey, TablesByShard, TablesOfDocuments
+from curate.recipe.measures import Group
 from curate.recipe.recipe import Resource
 from curate.report import Report
 from curate.store.chunks import Chunk, chunks
@@ -42,8 +44,16 @@ ONE = "00000"
 
 
 def phases(store: Store, grouping: Grouping, shards: Sequence[str], needs: Resource) -> Iterator[Phase]:
-    """The phases of one grouping over these shards."""
-    yield from Steps(store, grouping, tuple(shards), needs).results()
+    """The phases of one grouping over these shards: those that make what stays, each with what it needs ``first``."""
+    layout = Layout(store, grouping, tuple(shards), needs)
+    if grouping.is_reference:
+        yield _keys(layout)
+    if grouping.entry.method == "eps":
+        yield from _compared(layout, first=partial(_vectors, layout))
+    yield _tables(layout)
+    job = Job(ONE, (Target(grouping.summary, (layout.folder("table"),)),))
+    names = tuple(chunk.name for chunk in layout.chunks)
+    yield layout.phase([job], WriteSummary(store, grouping, len(shards), names))
 
 
 def witness_files(store: Store, grouping: Grouping) -> list[str]:
@@ -55,75 +65,48 @@ def witness_files(store: Store, grouping: Grouping) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Steps:
-    """The phases of one grouping."""
+class Layout:
+    """A grouping over some shards: how its work is cut into jobs, and which files those make."""
 
     store: Store
     grouping: Grouping
     shards: tuple[str, ...]
     needs: Resource
 
-    def results(self) -> Iterator[Phase]:
-        """Those that make what stays."""
-        grouping = self.grouping
-        if grouping.is_reference:
-            yield self._keys()
-        if grouping.entry.method == "eps":
-            yield from self._clusters(self._vectors)
-        yield self._tables()
-        names = tuple(chunk.name for chunk in self._chunks)
-        job = Job(ONE, (Target(grouping.summary, (self._folder("table"),)),))
-        yield self._phase([job], WriteSummary(self.store, grouping, len(self.shards), names))
-
-    def _tables(self) -> Phase:
-        """The tables, and first what only they read."""
-        store, grouping = self.store, self.grouping
-        entry, groups = grouping.entry, self._folder("groups")
-        if entry.scope == "document":
-            jobs = [self._table_job(chunk) for chunk in self._chunks]
-            return self._phase(jobs, TablesOfDocuments(store, grouping), "table")
-        compared = "vectors" if entry.method in ("cosine", "eps") else "keys"
-        jobs = [self._table_job(chunk, grouping.file(compared, chunk.name), groups) for chunk in self._chunks]
-        if entry.method == "eps":
-            return self._phase(jobs, TablesByShard(store, grouping, compared), "table", self._vectors)
-        if entry.method == "cosine":
-            return self._phase(jobs, TablesByShard(store, grouping, compared), "table", self._clustered)
-        if entry.method == "exact" or entry.scope == "domain":
-            return self._phase(jobs, TablesByShard(store, grouping, compared), "table", self._key_ranges)
-        return self._phase(jobs, TablesByKey(store, grouping, grouping.file("groups", ONE)), "table", self._linked)
-
     @property
-    def _chunks(self) -> list[Chunk]:
+    def chunks(self) -> list[Chunk]:
+        """The chunks of its shards."""
         return chunks(self.shards)
 
-    def _folder(self, step: str) -> str:
+    def folder(self, step: str) -> str:
         """The set of all files of a step."""
         return f"{self.grouping.home}/{step}/"
 
-    def _files(self, step: str) -> tuple[str, ...]:
+    def files(self, step: str) -> tuple[str, ...]:
         """The files of a step that has one for each chunk."""
-        return tuple(self.grouping.file(step, chunk.name) for chunk in self._chunks)
+        return tuple(self.grouping.file(step, chunk.name) for chunk in self.chunks)
 
-    def _phase(
+    def phase(
         self,
         jobs: Sequence[Job],
         work: Callable[[Job], Report],
         step: str = "",
         first: Callable[[], Iterator[Phase]] | None = None,
     ) -> Phase:
-        seals = self._folder(step) if step else ""
+        """Jobs with what does them; ``step``: the one whose files are complete then."""
+        seals = self.folder(step) if step else ""
         return Phase(f"group {self.grouping.name}", jobs, OneByOne(work), self.needs, first, seals)
 
-    def _job(self, step: str, name: str, reads: tuple[str, ...], args: Any = None) -> Job:
+    def job(self, step: str, name: str, reads: tuple[str, ...], args: Any = None) -> Job:
         """A job that makes one file of a step."""
         return Job(name, (Target(self.grouping.file(step, name), reads),), args)
 
-    def _chunk_job(self, step: str, chunk: Chunk, *more: str) -> Job:
+    def chunk_job(self, step: str, chunk: Chunk, *more: str) -> Job:
         """A job that makes one file of a step from the shards of a chunk, and more."""
         reads = tuple(name for shard in chunk.shards for name in read_by(self.grouping, shard))
-        return self._job(step, chunk.name, (*reads, *more), chunk.shards)
+        return self.job(step, chunk.name, (*reads, *more), chunk.shards)
 
-    def _table_job(self, chunk: Chunk, *more: str) -> Job:
+    def table_job(self, chunk: Chunk, *more: str) -> Job:
         """A job that makes the tables of a chunk."""
         grouping = self.grouping
         return Job(
@@ -131,67 +114,104 @@ class Steps:
             tuple(Target(grouping.file("table", each), (*read_by(grouping, each), *more)) for each in chunk.shards),
         )
 
-    def _ranges(self, step: str, size: int = RANGE, most: int = 1 << 16) -> Phase:
-        """Says into how many ranges the rows of a step's files are cut."""
-        job = Job(ONE, (Target(self.grouping.ranges, (self._folder(step),)),))
-        return self._phase([job], CountRanges(self.store, self._files(step), size, most))
-
-    def _range_jobs(self, step: str) -> list[Job]:
+    def range_jobs(self, step: str) -> list[Job]:
         """A job for each range, which reads all files of a step."""
         files = range_files(self.store, self.grouping)
-        reads = (self._folder(step),)
+        reads = (self.folder(step),)
         return [Job(f"{at:05d}", (Target(file, reads),), at) for at, file in enumerate(files)]
 
-    def _keys(self) -> Phase:
-        jobs = [self._chunk_job("keys", chunk) for chunk in self._chunks]
-        return self._phase(jobs, WriteKeys(self.store, self.grouping), "keys")
 
-    def _key_ranges(self) -> Iterator[Phase]:
-        """Groups of equal keys, or of near ones within scopes."""
-        if not self.grouping.is_reference:
-            yield self._keys()
-        yield self._ranges("keys")
-        jobs = self._range_jobs("keys")
-        yield self._phase(jobs, GroupRange(self.store, self.grouping, self._files("keys"), len(jobs)), "groups")
+def _keys(layout: Layout) -> Phase:
+    """What is compared, sorted."""
+    jobs = [layout.chunk_job("keys", chunk) for chunk in layout.chunks]
+    return layout.phase(jobs, WriteKeys(layout.store, layout.grouping), "keys")
 
-    def _linked(self) -> Iterator[Phase]:
-        """Groups of fingerprints that are near in the corpus."""
-        store, grouping = self.store, self.grouping
-        work = DistinctValues(store, grouping, self._files("keys"))
-        yield self._phase([self._job("values", ONE, (self._folder("keys"),))], work)
-        values = grouping.file("values", ONE)
-        names = range_names(band_count(store, values, grouping.entry))
-        jobs = [self._job("links", name, (values,), at) for at, name in enumerate(names)]
-        yield self._phase(jobs, LinkBand(store, grouping.entry, values), "links")
-        links = tuple(grouping.file("links", name) for name in names)
-        join = self._job("groups", ONE, (values, self._folder("links")))
-        yield self._phase([join], ConnectLinks(store, values, links), "groups")
 
-    def _vectors(self) -> Iterator[Phase]:
-        """Embeddings by cluster."""
-        store, grouping = self.store, self.grouping
-        looked = sampled_shards(self.shards)
-        jobs = [self._chunk_job("sample", chunk) for chunk in chunks(looked)]
-        yield self._phase(jobs, SampleVectors(store, grouping, len(looked)), "sample")
-        sample = tuple(grouping.file("sample", job.name) for job in jobs)
-        fit = self._job("centroids", ONE, (self._folder("sample"),))
-        yield self._phase([fit], FitCentroids(store, grouping.entry, sample))
-        centroids = grouping.file("centroids", ONE)
-        jobs = [self._chunk_job("vectors", chunk, centroids) for chunk in self._chunks]
-        yield self._phase(jobs, AssignVectors(store, grouping, centroids), "vectors")
+def _tables(layout: Layout) -> Phase:
+    """The tables, and first what only they read."""
+    store, grouping, entry = layout.store, layout.grouping, layout.grouping.entry
+    if entry.scope == "document":
+        jobs = [layout.table_job(chunk) for chunk in layout.chunks]
+        return layout.phase(jobs, TablesOfDocuments(store, grouping), "table")
+    compared, first = _before_tables(entry)
+    groups = layout.folder("groups")
+    jobs = [layout.table_job(chunk, grouping.file(compared, chunk.name), groups) for chunk in layout.chunks]
+    by_key = TablesByKey(store, grouping, grouping.file("groups", ONE))
+    work = by_key if first is _near_keys else TablesByShard(store, grouping, compared)
+    return layout.phase(jobs, work, "table", partial(first, layout))
 
-    def _clusters(self, first: Callable[[], Iterator[Phase]] | None = None) -> Iterator[Phase]:
-        """Groups of near vectors within clusters, or with ``eps`` order and witnesses."""
-        clusters = self.grouping.entry.clusters or 1
-        yield replace(self._ranges("vectors", PER_JOB, clusters), first=first)
-        jobs = self._range_jobs("vectors")
-        work = CompareClusters(self.store, self.grouping.entry, self._files("vectors"), len(jobs))
-        yield self._phase(jobs, work, "groups", first)
 
-    def _clustered(self) -> Iterator[Phase]:
-        """Groups by ``cosine``."""
-        yield from self._vectors()
-        yield from self._clusters()
+def _before_tables(entry: Group) -> tuple[str, Callable[[Layout], Iterator[Phase]]]:
+    """The step that lists what was compared, and the phases of which only the tables read the files."""
+    if entry.method == "eps":
+        return "vectors", _vectors
+    if entry.method == "cosine":
+        return "vectors", _near_vectors
+    return "keys", _key_ranges if entry.method == "exact" or entry.scope == "domain" else _near_keys
+
+
+def _key_ranges(layout: Layout) -> Iterator[Phase]:
+    """Groups of equal keys, or of near ones within scopes."""
+    if not layout.grouping.is_reference:
+        yield _keys(layout)
+    yield _ranges(layout, "keys")
+    jobs, keys = layout.range_jobs("keys"), layout.files("keys")
+    yield layout.phase(jobs, GroupRange(layout.store, layout.grouping, keys, len(jobs)), "groups")
+
+
+def _near_keys(layout: Layout) -> Iterator[Phase]:
+    """Groups of fingerprints that are near in the corpus."""
+    store, grouping = layout.store, layout.grouping
+    job = layout.job("values", ONE, (layout.folder("keys"),))
+    yield layout.phase([job], DistinctValues(store, grouping, layout.files("keys")))
+    values = grouping.file("values", ONE)
+    names = range_names(band_count(store, values, grouping.entry))
+    jobs = [layout.job("links", name, (values,), at) for at, name in enumerate(names)]
+    yield layout.phase(jobs, LinkBand(store, grouping.entry, values), "links")
+    links = tuple(grouping.file("links", name) for name in names)
+    job = layout.job("groups", ONE, (values, layout.folder("links")))
+    yield layout.phase([job], ConnectLinks(store, values, links), "groups")
+
+
+def _vectors(layout: Layout) -> Iterator[Phase]:
+    """Embeddings by cluster."""
+    store, grouping = layout.store, layout.grouping
+    looked = sampled_shards(layout.shards)
+    jobs = [layout.chunk_job("sample", chunk) for chunk in chunks(looked)]
+    yield layout.phase(jobs, SampleVectors(store, grouping, len(looked)), "sample")
+    sample = tuple(grouping.file("sample", job.name) for job in jobs)
+    job = layout.job("centroids", ONE, (layout.folder("sample"),))
+    yield layout.phase([job], FitCentroids(store, grouping.entry, sample))
+    centroids = grouping.file("centroids", ONE)
+    jobs = [layout.chunk_job("vectors", chunk, centroids) for chunk in layout.chunks]
+    yield layout.phase(jobs, AssignVectors(store, grouping, centroids), "vectors")
+
+
+def _near_vectors(layout: Layout) -> Iterator[Phase]:
+    """Groups of near embeddings within clusters."""
+    yield from _vectors(layout)
+    yield from _compared(layout)
+
+
+def _compared(layout: Layout, first: Callable[[], Iterator[Phase]] | None = None) -> Iterator[Phase]:
+    """What is near within the clusters; ``first`` makes the embeddings by cluster."""
+    entry = layout.grouping.entry
+    yield _ranges(layout, "vectors", PER_JOB, entry.clusters or 1, first)
+    jobs = layout.range_jobs("vectors")
+    work = CompareClusters(layout.store, entry, layout.files("vectors"), len(jobs))
+    yield layout.phase(jobs, work, "groups", first)
+
+
+def _ranges(
+    layout: Layout,
+    step: str,
+    size: int = RANGE,
+    most: int = 1 << 16,
+    first: Callable[[], Iterator[Phase]] | None = None,
+) -> Phase:
+    """Says into how many ranges the rows of a step's files are cut."""
+    job = Job(ONE, (Target(layout.grouping.ranges, (layout.folder(step),)),))
+    return layout.phase([job], CountRanges(layout.store, layout.files(step), size, most), first=first)
 
 
 @dataclass(frozen=True)
