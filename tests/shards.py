@@ -14,13 +14,15 @@ from curate.document import Document, Image, Reader, Text, document
 from curate.fetch.crawl import raw_rows
 from curate.fetch.response import Fetched
 from curate.image.codec import encode, sniff
-from curate.pack.pack import PackWorker, finish, plan
-from curate.recipe.recipe import Recipe
+from curate.pack.output_folder import Output
+from curate.pack.pack import phases as packing
+from curate.recipe.recipe import Recipe, Resource
 from curate.report import Report
 from curate.run.bind import Resolved
 from curate.run.executor import Executor, InProcess
 from curate.run.plan import Plan
 from curate.run.run import Run
+from curate.run.scheduler import Scheduler
 from curate.run.stages import Stages
 from curate.score import measure as measuring
 from curate.score.measure import ScoreWorker
@@ -34,6 +36,7 @@ from curate.store.ledger import Ledger
 from curate.store.raw_shard import add_member, open_tar
 from curate.store.store import Store
 
+SHARD = "00000000"
 SOURCE = {"reader": "mmc4", "path": "none.jsonl"}
 
 
@@ -47,7 +50,7 @@ def page(*segments: str | Image, scores=None, url: str = "http://ex.org/page") -
     return document(url, [Text(each) if isinstance(each, str) else each for each in segments], scores)
 
 
-def raw_shard(store: Store, pages: list, pictures: dict[str, bytes], columns=None, shard: str = "00000") -> list[str]:
+def raw_shard(store: Store, pages: list, pictures: dict[str, bytes], columns=None, shard: str = SHARD) -> list[str]:
     """Writes a raw shard and the corpus' own scores; images not in ``pictures`` failed. Returns the documents' ids."""
     entries = [
         each.located("test", "t.jsonl", at) if isinstance(each, Document) else Reject("t.jsonl", at, each)
@@ -99,17 +102,17 @@ def scorers_of(folder: Path, score: dict, columns=None, **sections) -> list[Scor
     return resolve(recipe_of(score=score, **sections), folder, Reader(page, columns or {}, "test"), "r.yaml")
 
 
-def measure(store: Store, scorers: list[Scorer], shard: str = "00000"):
+def measure(store: Store, scorers: list[Scorer], shard: str = SHARD):
     return ScoreWorker(store, scorers)(shard)
 
 
-def scored(store: Store, scorer: Scorer, column: str, shard: str = "00000") -> list:
+def scored(store: Store, scorer: Scorer, column: str, shard: str = SHARD) -> list:
     """A column in the order of the segments it has rows for."""
     with store.local(f"{scorer.folder}/{shard}.parquet") as path:
         return table.read(path)[column].to_list()
 
 
-def curated(folder: Path, recipe: Recipe, columns=None, shards: tuple[str, ...] = ("00000",)) -> Path:
+def curated(folder: Path, recipe: Recipe, columns=None, shards: tuple[str, ...] = (SHARD,)) -> Path:
     """Scores, selects and packs the raw shards of a folder; the folder with the tars."""
     store, reader = Store(folder), Reader(page, columns or {}, "test")
     scorers = resolve(recipe, folder, reader, "r.yaml")
@@ -120,13 +123,11 @@ def curated(folder: Path, recipe: Recipe, columns=None, shards: tuple[str, ...] 
         SelectWorker(
             store, bind(recipe, scorers, known), recipe.empty, "verdicts/x", adds=bind_adds(recipe, scorers, known)
         )(shard)
+    store.put_json("verdicts/x/funnel.json", [])
     folders = {each.name: each.folder for each in scorers} | ({"source": "scores/source"} if columns else {})
-    tars = list(plan(store, "verdicts/x", shards, recipe.pack))
-    adds = bind_adds(recipe, scorers, known)
-    worker = PackWorker(store, "verdicts/x", folders, known, recipe.place, recipe.pack, "out/x", adds)
-    for tar in tars:
-        worker(tar)
-    finish(store, "out/x", len(tars), "# card", [])
+    output = Output("out/x", recipe, "verdicts/x", folders, known, bind_adds(recipe, scorers, known))
+    scheduler = Scheduler(store, Ledger(store), InProcess(), Nobody())
+    assert scheduler.run(packing(store, output, shards, Resource())), scheduler.failures
     return folder / "out/x"
 
 
