@@ -26,7 +26,7 @@ SLACK = 1e-4
 Vectors = npt.NDArray[np.float32]
 
 
-@scores("clip.embedding", nearest=float, which=str, batch=1024)
+@scores("clip.embedding", nearest=float, which=str, batch=1024, version=1)
 class Decontaminate:
     """``nearest``: the greatest cosine, -1 to 1. ``which``: the name of that reference; the first, of equal ones.
 

@@ -1,7 +1,7 @@
 """Scorer: a recipe's scorers, found by name, with their identity and their order. Measures nothing.
 
-A scorer's identity is everything that could change its numbers: plugin, parameters, the weights' sha256, its code, how
-pictures are decoded, and the identity of the column it reads. Scores lie in a folder that bears it, so other
+A scorer's identity is everything that could change its numbers: plugin, parameters, the weights' sha256, its version or
+code, how pictures are decoded, and the identity of the column it reads. Scores lie in a folder that bears it, so other
 thresholds, workers or recipe lines leave them valid, and another model never finds them.
 """
 
@@ -24,6 +24,7 @@ from typing import Any
 
 import curate.filters
 from curate.document import Reader
+from curate.image.codec import VERSION
 from curate.plugin import KINDS, Columns, Kind, Spec, build, parameters, spec_of
 from curate.recipe.compare import fault
 from curate.recipe.measures import Score
@@ -154,7 +155,10 @@ def _resolve_one(
     sees = view == "document" and not hasattr(plugin, "encode_image")
     if (sees or shares) and any(kind != "document" for kind, _ in gates):
         inputs.append(["seen through", [gate]])  # what is measured of a document depends on what of it is seen
-    return replace(scorer, identity=identity(scorer, inputs, where))
+    named = identity(
+        plugin, scorer.spec, given, view=view, columns=columns, inputs=inputs, decoder=VERSION, where=where
+    )
+    return replace(scorer, identity=named)
 
 
 def _gate(gate: Gate, columns: Mapping[Kind, Columns], view: str, known: Catalogue, where: str) -> tuple[Kind, Gate]:
