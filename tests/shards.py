@@ -22,7 +22,7 @@ from curate.run.bind import Resolved
 from curate.run.executor import Executor, InProcess
 from curate.run.plan import Plan
 from curate.run.run import Run
-from curate.run.scheduler import Scheduler
+from curate.run.scheduler import Progress, Scheduler
 from curate.run.stages import Stages
 from curate.score import measure as measuring
 from curate.score.measure import ScoreWorker
@@ -112,7 +112,14 @@ def scored(store: Store, scorer: Scorer, column: str, shard: str = SHARD) -> lis
         return table.read(path)[column].to_list()
 
 
-def curated(folder: Path, recipe: Recipe, columns=None, shards: tuple[str, ...] = (SHARD,)) -> Path:
+def curated(
+    folder: Path,
+    recipe: Recipe,
+    columns=None,
+    shards: tuple[str, ...] = (SHARD,),
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Path:
     """Scores, selects and packs the raw shards of a folder; the folder with the tars."""
     store, reader = Store(folder), Reader(page, columns or {}, "test")
     scorers = resolve(recipe, folder, reader, "r.yaml")
@@ -126,7 +133,7 @@ def curated(folder: Path, recipe: Recipe, columns=None, shards: tuple[str, ...] 
     store.put_json("verdicts/x/funnel.json", [])
     folders = {each.name: each.folder for each in scorers} | ({"source": "scores/source"} if columns else {})
     output = Output("out/x", recipe, "verdicts/x", folders, known, bind_adds(recipe, scorers, known))
-    scheduler = Scheduler(store, Ledger(store), InProcess(), Nobody())
+    scheduler = Scheduler(store, Ledger(store), executor or InProcess(), progress or Nobody())
     assert scheduler.run(packing(store, output, shards, Resource())), scheduler.failures
     return folder / "out/x"
 

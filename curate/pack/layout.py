@@ -15,8 +15,8 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from curate.pack.formats import writer
 from curate.pack.output_folder import Output
+from curate.pack.writer import writer
 from curate.recipe.output import Pack
 from curate.recipe.recipe import Resource
 from curate.report import Report

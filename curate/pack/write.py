@@ -13,10 +13,10 @@ from typing import Any
 
 from curate.document import Image
 from curate.pack.assemble import documents
-from curate.pack.formats import Writer, writer
 from curate.pack.layout import layout_file
 from curate.pack.output_folder import Output
 from curate.pack.sample import Curated
+from curate.pack.writer import Writer, writer
 from curate.report import Report, conserve
 from curate.store import table
 from curate.store.job import Job, Target

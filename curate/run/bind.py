@@ -10,7 +10,7 @@ from pathlib import Path
 
 from curate.document import Reader
 from curate.group.grouping import Grouping, columns_of, resolve_groups
-from curate.pack.formats import writer
+from curate.pack.writer import writer
 from curate.plugin import KINDS
 from curate.recipe.compare import fault
 from curate.recipe.recipe import Recipe

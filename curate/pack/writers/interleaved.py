@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from curate.document import Document, Text
-from curate.pack.formats import Writer, write_tar
 from curate.pack.sample import Curated, Entry, dump, images_of, plain
+from curate.pack.writer import Writer, write_tar
 
 
 def write(paths: Sequence[Path], _number: int, samples: Iterator[Curated], _columns: Mapping[str, Any]) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from curate.document import Text
-from curate.pack.formats import Writer, write_tar
 from curate.pack.sample import Curated, dump, images_of, plain
+from curate.pack.writer import Writer, write_tar
 from curate.store import table
 
 COLUMNS = [

@@ -1,4 +1,4 @@
-"""Formats: what an output format is, and the formats that there are, by name. Writes no sample itself.
+"""Writer: what an output format is, and the formats that there are, by name. Writes no sample itself.
 
 A format is a module in ``writers/`` with a ``Writer`` named ``WRITER``; its file's name is what a recipe names in
 ``pack.format``. An installed package may offer one as an entry point of the group ``curate.writers``.
