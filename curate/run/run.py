@@ -112,7 +112,9 @@ class Run:
     @property
     def output(self) -> pack.Output:
         """What is packed, and into which folder."""
-        return pack.output(self.resolved, self.decision, self.folders)
+        resolved, decision = self.resolved, self.decision
+        recipe, known, scores = resolved.recipe, resolved.known, self.folders
+        return pack.output(recipe, resolved.path, resolved.changes, known, scores, decision.folder, decision.adds)
 
     @property
     def out(self) -> str:
