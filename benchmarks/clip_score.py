@@ -100,9 +100,9 @@ class Sides:
         self.worker = ScoreWorker(run.store, run.resolved.scorers)
         self.clip: Clip = self.worker._call(self.scorer)
         raw = run.store.path("raw")
-        table = pl.read_parquet(f"{raw}/00000.parquet")
+        table = pl.read_parquet(f"{raw}/00000000.parquet")
         self.texts = table.filter(kind="text")["text"].to_list()
-        with Path(f"{raw}/00000.tar").open("rb") as tar:
+        with Path(f"{raw}/00000000.tar").open("rb") as tar:
             self.data = []
             for offset, size in table.filter(kind="image").select("offset", "bytes").iter_rows():
                 tar.seek(offset)
@@ -145,7 +145,7 @@ class Sides:
     def ours(self, _: int = 0) -> float:
         """Pairs/s of curate score."""
         shutil.rmtree(self.run.store.path(self.scorer.folder), ignore_errors=True)
-        return self.timed("curate", lambda: self.worker("00000"))
+        return self.timed("curate", lambda: self.worker("00000000"))
 
     def decoding(self) -> float:
         """Seconds of one core for a picture: read, decode, preprocess."""

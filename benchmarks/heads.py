@@ -48,7 +48,7 @@ class Side:
         """Pairs/s of everything."""
         for scorer in self.run.resolved.scorers:
             shutil.rmtree(self.run.store.path(scorer.folder), ignore_errors=True)
-        return self.images / common.seconds(lambda: self.worker("00000"))
+        return self.images / common.seconds(lambda: self.worker("00000000"))
 
 
 def main() -> None:
