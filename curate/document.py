@@ -123,12 +123,13 @@ class Reader:
     """A corpus: how one row of its files becomes a document, and the columns it brings along.
 
     ``columns`` maps "document", "image" or "text" to the columns whose values the reader puts in ``Document.scores``;
-    types are bool, int, float, str or list[float].
+    types are bool, int, float, str or list[float]. ``version``: see ``reader``.
     """
 
     read: Callable[[Mapping[str, Any]], Document]
     columns: Mapping[str, Mapping[str, Any]]
     corpus: str
+    version: int | None = None
 
     def __call__(self, row: Mapping[str, Any]) -> Document:
         """Reads one row; raises BadRow where there is no document in it."""
@@ -136,14 +137,17 @@ class Reader:
 
 
 def reader(
+    *,
+    version: int | None = None,
     **columns: Mapping[str, Any],
 ) -> Callable[[Callable[[Mapping[str, Any]], Document]], Reader]:
     """Declares a corpus reader: ``@reader(document={"similarity": float})`` on a function of one row.
 
-    The corpus is named after the module the function stands in.
+    The corpus is named after the module the function stands in. Readers of this package have a ``version``, which is
+    counted up when they make other documents of the same rows; outside the package none is needed: the code is hashed.
     """
 
     def declare(read: Callable[[Mapping[str, Any]], Document]) -> Reader:
-        return Reader(read, columns, read.__module__.rpartition(".")[2])
+        return Reader(read, columns, read.__module__.rpartition(".")[2], version)
 
     return declare

@@ -51,6 +51,8 @@ from curate.document import Document
 View = Literal["document", "image", "text", "pair"]
 Kind = Literal["document", "image", "text"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+VIEWS: Mapping[str, int] = {"document": 1, "image": 1, "text": 1, "pair": 1, "column": 1}
+"""Versions of the views (``column``: score.column), counted up when items are gathered or rows handed out otherwise."""
 
 
 class Vector:
@@ -78,7 +80,7 @@ class Spec:
 
     ``pixels``: None (none), "full", or the least length in pixels of the short side: JPEGs may then be decoded at
     a reduced scale. ``data``: the stored bytes. ``batch``: the most items in one call.
-    ``requires``: installed packages whose version decides about the scores.
+    ``requires``: installed packages whose version decides about the scores. ``version``: see ``scores``.
     """
 
     view: str
@@ -88,6 +90,7 @@ class Spec:
     batch: int
     requires: tuple[str, ...] = ()
     reads: str | None = None
+    version: int | None = None
 
     @property
     def per_document(self) -> bool:
@@ -97,6 +100,8 @@ class Spec:
 
 Plugin = TypeVar("Plugin", bound=Callable[..., Any])
 TYPES = (*SCALARS, bytes, list[float], Vector)
+TYPE_NAMES = dict(zip(TYPES, ("bool", "int", "float", "str", "bytes", "floats", "vector"), strict=True))
+"""What a column's type is called in an identity, wherever its class may stand."""
 
 
 def scores(
@@ -109,9 +114,13 @@ def scores(
     batch: int = 64,
     requires: tuple[str, ...] = (),
     reads: str | None = None,
+    version: int | None = None,
     **columns: Any,
 ) -> Callable[[Plugin], Plugin]:
     """Declares a scorer: its view and its columns. See the module's first lines for the protocol.
+
+    ``version`` stands for the code in a score's identity. Scorers of this package count it up when their numbers
+    change, and only then; a plugin outside the package needs none, as its code is hashed.
 
     Raises:
         TypeError: a view, a column type or a combination that does not exist.
@@ -139,18 +148,25 @@ def scores(
             )
 
     def declare(plugin: Plugin) -> Plugin:
-        plugin.__curate__ = Spec(view, by_kind, pixels, data, batch, requires, reads)  # type: ignore[attr-defined]
+        plugin.__curate__ = Spec(view, by_kind, pixels, data, batch, requires, reads, version)  # type: ignore[attr-defined]
         return plugin
 
     return declare
 
 
 def spec_of(plugin: Any) -> Spec:
-    """The declaration of a scorer; TypeError if it has none."""
+    """The declaration of a scorer; TypeError if it has none, or is built in and has no version."""
     spec = getattr(plugin, "__curate__", None)
     if not isinstance(spec, Spec):
         raise TypeError(f"{getattr(plugin, '__name__', plugin)!r} is no scorer: decorate it with @curate.scores(...)")
+    if spec.version is None and built_in(plugin):
+        raise TypeError(f"{plugin.__name__!r} is built in: give it a version, as in @scores(..., version=1)")
     return spec
+
+
+def built_in(plugin: Any) -> bool:
+    """Whether a scorer or reader belongs to this package, which tests that numbers do not change under a version."""
+    return str(plugin.__module__).partition(".")[0] == "curate"
 
 
 def parameters(plugin: Any, given: Mapping[str, Any]) -> dict[str, Any]:

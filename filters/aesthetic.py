@@ -21,7 +21,7 @@ from curate.filters._heads import DEMO, Linear, linears, rows_of, tensors, unit,
 ENCODERS = {512: "OpenAI ViT-B/32 or B/16", 768: "OpenAI ViT-L/14"}
 
 
-@scores("clip.embedding", score=float, batch=1024)
+@scores("clip.embedding", score=float, batch=1024, version=1)
 class Aesthetic:
     """``score``: null where the embedding has a NaN.
 

@@ -14,7 +14,7 @@ from curate import Encoded, scores
 from curate.pack.place import assign
 
 
-@scores("document", aligned=float, assigned=int, reads="clip.sims", batch=1024)
+@scores("document", aligned=float, assigned=int, reads="clip.sims", batch=1024, version=1)
 def alignment(documents: list[Encoded], above: float = 0.25, least: float = 0.15) -> list[Mapping[str, float | None]]:
     """``aligned``: the share, 0 to 1; equal to ``above`` does not count. ``assigned``: of how many images.
 

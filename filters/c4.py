@@ -20,6 +20,7 @@ Row = dict[str, int | bool]
 @scores(
     "document", text={"words": int, "terminal": bool, "javascript": bool, "policy": bool}, batch=256, sentences=int,
     lorem_ipsum=bool, curly=bool,
+    version=1,
 )  # fmt: skip
 def c4(documents: list[Document]) -> list[dict[int, Row]]:
     """Of texts, the words (white space), and whether it ends like a sentence, mentions Javascript, or a policy.

@@ -25,6 +25,7 @@ from curate.filters._pretrained import Prepared, files
     pixels="full",
     batch=16,
     requires=("torch", "torchvision", "transformers"),
+    version=1,
 )
 class CapFilt:
     """``caption`` and its probability ``caption_itm``; that of the text, as ``itm`` (image) and ``text_itm`` (text).

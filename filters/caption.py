@@ -28,6 +28,7 @@ Ranked = list[tuple[float, str]]
     pixels="full",
     batch=16,
     requires=("torch", "torchvision", "transformers", "open_clip_torch"),
+    version=1,
 )
 class Caption:
     """``captions``: a line each, all different; ``caption``: the first; ``sims``, ``sim``: cosines with the picture.

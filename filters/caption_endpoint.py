@@ -25,7 +25,7 @@ LONGEST = 60.0
 """Seconds that a wait between attempts may take at most, whatever the server's Retry-After."""
 
 
-@scores("image", caption=str, finish=str, error=str, data=True, batch=256)
+@scores("image", caption=str, finish=str, error=str, data=True, batch=256, version=1)
 class CaptionEndpoint:
     """``caption``; ``finish``: "stop", or "length" where it was cut; ``error``: why there is no caption.
 

@@ -18,7 +18,7 @@ AT_ONCE = 8192
 """Centres in one product."""
 
 
-@scores("clip.embedding", nearest=int, listed=bool, batch=1024)
+@scores("clip.embedding", nearest=int, listed=bool, batch=1024, version=1)
 class Centroids:
     """``nearest``: the row of the centre with the greatest inner product, the first of equal ones; null for a NaN.
 

@@ -30,6 +30,7 @@ Vectors = npt.NDArray[np.float32]
     pixels="full",
     batch=64,
     requires=("open_clip_torch",),
+    version=1,
 )
 class Clip:
     """Similarities (cosine, -1 to 1) of images and texts.

@@ -16,7 +16,7 @@ from curate import Encoded, scores
 from curate.filters._heads import normalised
 
 
-@scores("document", coherence=float, reads="clip.embedding")
+@scores("document", coherence=float, reads="clip.embedding", version=1)
 def coherence(documents: list[Encoded]) -> list[dict[str, float] | None]:
     """The measure of each document's pictures in order; null for fewer than three."""
     found = [sequence([vector for _, vector in sorted(each.images.items())]) for each in documents]

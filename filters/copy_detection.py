@@ -20,7 +20,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's."""
 
 
-@scores("image", embedding=Vector, pixels=320, batch=32, requires=("torch", "torchvision"))
+@scores("image", embedding=Vector, pixels=320, batch=32, requires=("torch", "torchvision"), version=1)
 class CopyDetection:
     """``embedding``: of length 1 (512-d for SSCD).
 

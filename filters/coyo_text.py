@@ -10,7 +10,7 @@ from curate import Text, scores
 from curate.filters._words import list_files, word_list, words
 
 
-@scores("text", chars=int, words=int, has_noun=bool, flagged=int, batch=4096)
+@scores("text", chars=int, words=int, has_noun=bool, flagged=int, batch=4096, version=1)
 class CoyoText:
     """Characters and words of the collapsed text; whether it has a noun; how many of its words are flagged.
 

@@ -20,7 +20,7 @@ from curate import Text, scores
 WORD = re.compile(r"\w+")
 
 
-@scores("text", overlap=float, which=str, batch=1024)
+@scores("text", overlap=float, which=str, batch=1024, version=1)
 class DecontaminateText:
     """``overlap``: the greatest share, over all questions, of a question's distinct n-grams that the text has, 0 to 1.
 

@@ -44,6 +44,7 @@ class Detector(Protocol):
     score=float,
     pixels=YUNET_SIDE,
     requires=("opencv-python-headless",),
+    version=1,
 )
 class Faces:
     """Where the faces are, best first.

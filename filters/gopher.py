@@ -35,7 +35,7 @@ SHARES: dict[str, Any] = dict.fromkeys((
 Row = dict[str, float | None]
 
 
-@scores("document", batch=64, words=int, stopwords=int, **SHARES)
+@scores("document", batch=64, words=int, stopwords=int, version=1, **SHARES)
 def gopher(documents: list[Document]) -> list[Row]:
     """Words are split at white space; a line or n-gram repeats if it stands a second time, letter for letter.
 

@@ -15,7 +15,16 @@ from curate import Image, scores
 from curate.image.codec import to_pil
 
 
-@scores("image", label=str, score=float, positive=float, pixels="full", batch=32, requires=("torch", "transformers"))
+@scores(
+    "image",
+    label=str,
+    score=float,
+    positive=float,
+    pixels="full",
+    batch=32,
+    requires=("torch", "transformers"),
+    version=1,
+)
 class ImageClassifier:
     """``label`` is the best, ``score`` its probability, ``positive`` that of the labels named, taken together.
 

@@ -5,7 +5,7 @@ import numpy as np
 from curate import Image, scores
 
 
-@scores("image", contrast=float, sharpness=float, entropy=float, pixels=256)
+@scores("image", contrast=float, sharpness=float, entropy=float, pixels=256, version=1)
 def image_quality(images: list[Image]) -> list[dict[str, float] | None]:
     """Three measures of luminance (ITU-R BT.601, 0-255).
 

@@ -3,7 +3,7 @@
 from curate import Image, scores
 
 
-@scores("image", width=int, height=int, min_side=int, area=int, aspect=float, elongation=float)
+@scores("image", width=int, height=int, min_side=int, area=int, aspect=float, elongation=float, version=1)
 def image_size(images: list[Image]) -> list[dict[str, float] | None]:
     """Sides in pixels, area in pixels, aspect = width / height, elongation = long side / short side (at least 1)."""
     return [_size(image.width, image.height) for image in images]

@@ -6,7 +6,9 @@ OmniCorpus (Li et al. 2024) asks for 50 words a picture where there are more tha
 from curate import Document, scores
 
 
-@scores("document", images=int, texts=int, words=int, words_per_image=float, images_per_text=float, batch=1024)
+@scores(
+    "document", images=int, texts=int, words=int, words_per_image=float, images_per_text=float, batch=1024, version=1
+)
 def image_text_ratio(documents: list[Document]) -> list[dict[str, float | None]]:
     """Pictures that were fetched, texts that have words, and words (split at white space); no ratio to nothing."""
     return [_counts(document) for document in documents]

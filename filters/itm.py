@@ -20,6 +20,7 @@ from curate.filters._pretrained import Prepared, files
     pixels="full",
     batch=32,
     requires=("torch", "torchvision", "transformers"),
+    version=1,
 )
 class Itm:
     """``itm`` of the image and ``text_itm`` of the text, 0 to 1; null for a text of punctuation only.

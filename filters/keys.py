@@ -20,7 +20,9 @@ RESERVED = "!#$&'()*+,/:;=?@[]"
 ESCAPE = re.compile(r"((?:%[0-9A-Fa-f]{2})+)")
 
 
-@scores("document", image={"url": str, "caption": str}, text={"text": str}, words=str, pictures=str, batch=1024)
+@scores(
+    "document", image={"url": str, "caption": str}, text={"text": str}, words=str, pictures=str, batch=1024, version=1
+)
 def keys(documents: list[Document], fold: bool = False) -> list[dict[int, Row]]:
     """Hashes of 128 bits as 32 hex digits, and addresses; null where there is nothing to compare.
 

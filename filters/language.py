@@ -26,7 +26,7 @@ CLD3_BYTES = 1000
 Guess = tuple[str, float | None]
 
 
-@scores("document", text={"label": str, "score": float}, page_label=str, page_score=float, batch=256)
+@scores("document", text={"label": str, "score": float}, page_label=str, page_score=float, batch=256, version=1)
 class Language:
     """The most likely language of each text (``label``: en, de, ...; ``score``: its probability) and of each document.
 

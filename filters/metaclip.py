@@ -20,7 +20,7 @@ from curate import Text, scores
 SPACED = str.maketrans({**{mark: f" {mark} " for mark in ",.;:?!`"}, **dict.fromkeys("\t\n\r", " ")})
 
 
-@scores("text", entries=bytes, matches=int, batch=1024)
+@scores("text", entries=bytes, matches=int, batch=1024, version=1)
 class MetaClip:
     """``entries``: the indexes of the entries that a text has, ascending, little-endian uint32; ``matches``: how many.
 

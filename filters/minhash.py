@@ -22,7 +22,7 @@ MARKS = string.punctuation + "¡¿«»" + "".join(map(chr, (*range(0x2010, 0x202
 ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-@scores("document", signature=bytes, batch=256, requires=("rensa",))
+@scores("document", signature=bytes, batch=256, requires=("rensa",), version=1)
 def minhash(
     documents: list[Document], ngram: int = 5, num_perm: int = 128, seed: int = 1, unit: str = "word"
 ) -> list[dict[str, bytes] | None]:

@@ -34,7 +34,7 @@ LEAST = 1e-7
 """Keras divides by at least this, should a component never have varied."""
 
 
-@scores("clip.embedding", unsafe=float, batch=1024)
+@scores("clip.embedding", unsafe=float, batch=1024, version=1)
 class Nsfw:
     """``unsafe``: 0 to 1; null where the embedding has a NaN.
 

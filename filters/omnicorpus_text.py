@@ -39,6 +39,7 @@ Row = dict[str, float | bool | None]
           "furniture": bool, "phone": int, "time": int, "byline": int},
     batch=256, page_words=int, word_length=float, alphabetic=float, stopwords=int, stopword_count=int,
     words_per_image=float, longest=int, mean=float, mean_if_short=float,
+    version=1,
 )  # fmt: skip
 def omnicorpus_text(documents: list[Document], spare: int = 1, many: int = 2, long: int = 35) -> list[dict[int, Row]]:
     """Texts: ``words`` (white space), ``chars``; ``upper``, ``digits``: shares of its characters.

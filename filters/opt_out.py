@@ -26,7 +26,7 @@ AT_ONCE = 200_000
 """Entries of a list that are in memory as strings at a time."""
 
 
-@scores("document", image={"listed": bool, "by": str, "decision": str}, batch=1024)
+@scores("document", image={"listed": bool, "by": str, "decision": str}, batch=1024, version=1)
 class OptOut:
     """``listed``: on a list; ``by``: the first of url, domain and sha256; ``decision``: a table's, for the address.
 

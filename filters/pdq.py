@@ -26,7 +26,7 @@ DCT = np.sqrt(2 / SIDE) * np.cos(np.pi / (2 * SIDE) * np.outer(np.arange(1, LOW 
 """The waves (16, 64): one to sixteen half periods."""
 
 
-@scores("image", pdq=str, quality=int, pixels=256)
+@scores("image", pdq=str, quality=int, pixels=256, version=1)
 def pdq(images: list[Image]) -> list[dict[str, str | int] | None]:
     """The hash as 64 hex digits, as Meta writes it, and its quality: 0 (blank) to 100, by the sum of gradients.
 

@@ -26,7 +26,7 @@ HEIGHT_FIRST = int(version("pillow").split(".")[0]) >= 13
 """Whether Pillow shrinks a tall picture's height first, and so rounds otherwise (python-pillow/Pillow#9549)."""
 
 
-@scores("image", phash=str, detail=float, pixels=128, requires=("pillow",))
+@scores("image", phash=str, detail=float, pixels=128, requires=("pillow",), version=1)
 def phash(images: list[Image]) -> list[dict[str, str | float] | None]:
     """The hash, and how much it has to go by.
 

@@ -16,7 +16,7 @@ from curate.filters._heads import Array, normalised
 from curate.filters.clip import Clip
 
 
-@scores("clip.embedding", tag=str, probability=float, nsfw=str, batch=1024, requires=("open_clip_torch",))
+@scores("clip.embedding", tag=str, probability=float, nsfw=str, batch=1024, requires=("open_clip_torch",), version=1)
 class Tags:
     """``tag`` is the best prompt, ``probability`` its share (softmax at the model's temperature); null for a NaN.
 

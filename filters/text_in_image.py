@@ -31,6 +31,7 @@ BORDER = 2
     pixels="full",
     batch=64,
     requires=("open_clip_torch", "opencv-python-headless"),
+    version=1,
 )
 class TextInImage:
     """What is written in a picture, and its similarity to its caption without that.

@@ -41,7 +41,7 @@ PAGE: dict[str, Any] = {f"page_{name}": type_ for name, type_ in TEXT.items()}
 Row = dict[str, float | None]
 
 
-@scores("document", text=TEXT, batch=256, **PAGE)
+@scores("document", text=TEXT, batch=256, version=1, **PAGE)
 class TextQuality:
     """Number of words, and shares (0-1).
 

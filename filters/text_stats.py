@@ -3,7 +3,7 @@
 from curate import Text, scores
 
 
-@scores("text", words=int, chars=int, letters=float, digits=float, upper=float, batch=4096)
+@scores("text", words=int, chars=int, letters=float, digits=float, upper=float, batch=4096, version=1)
 def text_stats(texts: list[Text]) -> list[dict[str, float]]:
     """Words (split at white space) and characters; shares (0-1) of letters and digits, and of capitals in letters."""
     return [_stats(text.text) for text in texts]

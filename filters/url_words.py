@@ -11,7 +11,7 @@ from curate import scores
 FURNITURE = ("logo", "button", "icon", "plugin", "widget")
 
 
-@scores("raw.url", hits=int, word=str, batch=4096)
+@scores("raw.url", hits=int, word=str, batch=4096, version=1)
 def url_words(
     urls: list[str], words: tuple[str, ...] = FURNITURE, match: str = "token"
 ) -> list[dict[str, int | str | None]]:

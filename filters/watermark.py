@@ -38,7 +38,7 @@ class Network:
     index: int = 0
 
 
-@scores("image", watermark=float, pixels="full", batch=32, requires=("torch", "timm"))
+@scores("image", watermark=float, pixels="full", batch=32, requires=("torch", "timm"), version=1)
 class Watermark:
     """``watermark``: 0 to 1.
 

@@ -38,7 +38,7 @@ COLUMNS: dict[str, type] = {
 ALIASES = {"aesthetic": ("aesthetic", "aesthetic_score")}
 
 
-@reader(document=COLUMNS)
+@reader(version=1, document=COLUMNS)
 def read(row: Mapping[str, Any]) -> Document:
     """An image, then its alt text if there is one."""
     return pair_of(row, COLUMNS, ALIASES)

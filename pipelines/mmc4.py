@@ -22,6 +22,7 @@ from curate.pipelines._columns import string, typed
 
 
 @reader(
+    version=1,
     document={"url_duplicate": int},  # 1: the page may stand in the corpus twice
     image={
         "matched": int,  # which of the document's texts, counted from 0

@@ -28,6 +28,7 @@ SIZES = ("original_width", "original_height", "rendered_width", "rendered_height
 
 
 @reader(
+    version=1,
     document={"warc_filename": str, "warc_record_offset": int, "warc_record_length": int},
     image={
         "format": str,  # as the crawl found it; raw.format is what we found

@@ -21,6 +21,9 @@ from curate.image.header import Header, read_header, upright
 
 cv2.setNumThreads(1)
 
+VERSION = 1
+"""Of the pixels that ``decode`` gives: counted up when they change."""
+
 _PIL_ERRORS = (  # RuntimeError is how the AVIF decoder speaks of broken files
     OSError, SyntaxError, ValueError, EOFError, IndexError, RuntimeError, struct.error, Image.DecompressionBombError,
 )  # fmt: skip

@@ -23,7 +23,8 @@ from curate.pack.writers import WRITERS, Curated, Entry
 from curate.plugin import SCALARS
 from curate.recipe.output import Pack, Place
 from curate.report import Report, StopRun, conserve
-from curate.score.scorer import Catalogue, masker
+from curate.score.catalogue import Catalogue
+from curate.score.plugins import masker
 from curate.select.decide import Addition
 from curate.store import table
 from curate.store.columns import KEY

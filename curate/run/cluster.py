@@ -11,7 +11,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +20,13 @@ from typing import Any
 
 import ray
 from ray import cloudpickle
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
-from curate.recipe.recipe import Resource
 from curate.recipe.section import RecipeError
 from curate.report import Failure, Report, StopRun, described
 from curate.run.executor import ATTEMPTS, Queue
 from curate.run.inbox import Inbox
+from curate.run.resources import fitted, size_of
 from curate.score.identity import code_files
 from curate.store.job import Job, Phase, Worker
 
@@ -66,6 +67,7 @@ class Pool:
     held: dict[Any, dict[Any, Job]] = field(default_factory=dict)
     owner: dict[Any, Any] = field(default_factory=dict)
     retired: set[Any] = field(default_factory=set)
+    doubtful: dict[Any, tuple[Any, list[Job]]] = field(default_factory=dict)
     alone: set[str] = field(default_factory=set)
     stillborn: int = 0
 
@@ -111,12 +113,21 @@ class Pool:
 
     def drop(self, actor: Any) -> list[Job]:
         """Ends an actor; the jobs that it held."""
+        ray.kill(actor)
+        return self.take(actor)
+
+    def take(self, actor: Any) -> list[Job]:
+        """Takes all jobs from an actor, which gets no more; the jobs."""
         jobs = self.held.pop(actor)
         for ref in jobs:
             del self.owner[ref]
         self.retired.discard(actor)
-        ray.kill(actor)
         return list(jobs.values())
+
+    def doubt(self, actor: Any, jobs: list[Job]) -> None:
+        """An actor does not answer. It is asked until Ray knows whether its process died, or its node."""
+        time.sleep(0.1)
+        self.doubtful[actor.__ray_ready__.remote()] = actor, jobs
 
     def close(self) -> list[Any]:
         """Ends the actors that are busy or not up yet, and gives back the idle ones."""
@@ -137,11 +148,11 @@ class RayCluster:
         """See ``curate.run.executor.Executor``. A job that failed, or whose worker died, is tried on another worker."""
         pool, work = self._pool(phase), Queue(phase, jobs, done)
         try:
-            while work.waiting or pool.owner:
+            while work.waiting or pool.owner or pool.doubtful:
                 pool.grow(len(work.waiting) + len(pool.owner))
                 while work.waiting and pool.give(work.waiting[0]):
                     work.waiting.popleft()
-                ready, _ = ray.wait([*pool.starting, *pool.owner], timeout=PATIENCE)
+                ready, _ = ray.wait([*pool.starting, *pool.owner, *pool.doubtful], timeout=PATIENCE)
                 if not ready and not pool.held:
                     log.warning("%s: no worker could start yet; each takes %s", phase.name, size_of(phase.needs))
                 for ref in ready:
@@ -154,27 +165,37 @@ class RayCluster:
         return work.failures
 
     def _ended(self, pool: Pool, work: Queue, ref: Any) -> None:
-        """A job is done, or failed, or took its worker along.
-
-        Of several jobs that a worker held when it died, nobody knows which one it was: each is tried alone. A death
-        counts against a job only if it was alone, and not if the node was lost.
-        """
+        """A job is done, or failed, or its worker is gone."""
+        doubt = pool.doubtful.pop(ref, None)
         try:
             outcome = ray.get(ref)
+        except ActorUnavailableError:
+            pool.doubt(*(doubt or (pool.owner[ref], pool.take(pool.owner[ref]))))
         except RayError as error:
             cause = cause_of(error)
             if isinstance(cause, StopRun):
                 raise cause from None
-            actor = pool.owner[ref]
-            lost = pool.drop(actor)
-            if len(lost) > 1:
-                pool.alone |= {job.name for job in lost}
-            if len(lost) > 1 or getattr(error, "preempted", False) or node_is_gone(pool.nodes[actor]):
-                work.waiting.extend(lost)
+            actor, jobs = doubt or (pool.owner[ref], pool.drop(pool.owner[ref]))
+            self._lost(pool, work, actor, jobs, error)
+        else:
+            if doubt:  # it is there again, but what became of its jobs is not known
+                ray.kill(doubt[0])
+                work.waiting.extend(doubt[1])
             else:
-                work.ended(lost[0], Failure("", lost[0].name, described(cause)))
-            return
-        work.ended(pool.ended(ref, retire=isinstance(outcome, Failure)), outcome)
+                work.ended(pool.ended(ref, retire=isinstance(outcome, Failure)), outcome)
+
+    def _lost(self, pool: Pool, work: Queue, actor: Any, jobs: list[Job], error: RayError) -> None:
+        """A worker died with the jobs that it held.
+
+        Of several nobody knows which one it was: each is tried alone. A death counts against a job only if it was
+        alone, and not if the node was lost.
+        """
+        if len(jobs) > 1:
+            pool.alone |= {job.name for job in jobs}
+        if len(jobs) > 1 or getattr(error, "preempted", False) or node_is_gone(pool.nodes[actor]):
+            work.waiting.extend(jobs)
+        else:
+            work.ended(jobs[0], Failure("", jobs[0].name, described(cause_of(error))))
 
     def _kind(self, phase: Phase) -> Any:
         """What an actor must have in common with the last phase's to be used again."""
@@ -217,18 +238,6 @@ class RayCluster:
         for actor in spare:
             ray.kill(actor)
         return []
-
-
-def size_of(resource: Resource) -> str:
-    """A worker's size in words."""
-    parts = {"CPU": 1 if resource.cpus is None else resource.cpus, "GPU": resource.gpus, "memory": resource.memory}
-    return ", ".join(f"{value:g} {name}" for name, value in parts.items() if value)
-
-
-def fitted(resource: Resource, total: Mapping[str, float]) -> Resource:
-    """A worker's size cut down to this machine, so that a recipe for a cluster also runs here."""
-    cpus = None if resource.cpus is None else min(resource.cpus, total.get("CPU", 1))
-    return resource.model_copy(update={"cpus": cpus, "gpus": min(resource.gpus, total.get("GPU", 0)), "memory": None})
 
 
 def node_is_gone(node: str) -> bool:

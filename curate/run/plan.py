@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from curate.plugin import built_in
 from curate.recipe.section import RecipeError
 from curate.report import Failure
 from curate.run.bind import Resolved
@@ -88,6 +89,10 @@ class Plan:
         fetch = recipe.fetch.model_dump(mode="json", include=names)
         parts = {f"source.{key}": value for key, value in source.items()}
         parts |= {f"fetch.{key}": value for key, value in fetch.items()} | {"--limit": self.limit}
-        parts["source.reader's code"] = code_hash(Path(inspect.getfile(self.resolved.reader.read)))[:8]
+        reader = self.resolved.reader
+        if built_in(reader.read):
+            parts["source.reader's version"] = reader.version
+        else:
+            parts["source.reader's code"] = code_hash(Path(inspect.getfile(reader.read)))[:8]
         parts["source.path"] = list(recipe.source.patterns)
         return dict(json.loads(json.dumps(parts).replace(" Infinity", ' "Infinity"')))

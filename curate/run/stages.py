@@ -11,6 +11,7 @@ from curate.pack import pack
 from curate.recipe.recipe import Resource
 from curate.report import Failure, StopRun
 from curate.run.executor import Executor
+from curate.run.resources import needs
 from curate.run.run import Run
 from curate.run.scheduler import Progress, Scheduler
 from curate.select import verdicts
@@ -81,18 +82,8 @@ class Stages:
             self.finish("score")
 
     def _needs(self, stage: str, *scorers: str) -> Resource:
-        """What a worker of a stage takes: the stage's own line, and what its scorers ask for, together."""
-        resources = self.run.resolved.recipe.resources
-        lines = [resources[name] for name in (stage, *scorers) if name in resources]
-        cpus = [line.cpus for line in lines if line.cpus is not None]
-        memory = [line.memory for line in lines if line.memory is not None]
-        workers = [line.workers for line in lines if line.workers is not None]
-        return Resource(
-            cpus=max(cpus, default=None),
-            gpus=sum(line.gpus for line in lines),
-            memory=max(memory, default=None),
-            workers=workers[0] if workers else None,
-        )
+        """What a worker of a stage takes."""
+        return needs(self.run.resolved.recipe.resources, stage, *scorers)
 
     def _refuse_partial(self) -> None:
         """Nothing is selected or packed from a corpus with holes, unless told to."""

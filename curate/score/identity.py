@@ -1,7 +1,8 @@
 """Identity: a hash of everything that could change a scorer's numbers. Measures nothing.
 
-Plugin, parameters, the weights' sha256, its code, how pictures are decoded, packages it names, and the identity of the
-column it reads. Thresholds, workers and other lines of the recipe are not in it.
+Plugin, parameters, the weights' sha256, packages it names, and the identity of the column it reads. Our own code counts
+by the versions that scorers, decoder and views declare, so that it can be moved and tidied; a plugin of others has its
+code hashed. Thresholds, workers and other lines of the recipe are not in it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from curate.plugin import TYPE_NAMES, VIEWS, Spec, built_in
 from curate.recipe.section import RecipeError
-
-if TYPE_CHECKING:
-    from curate.score.scorer import Scorer
 
 EXTRAS = {
     "models": {"open_clip_torch", "safetensors", "timm", "torch", "transformers"},
@@ -37,27 +36,50 @@ def ask(plugin: Any, method: str, given: Mapping[str, Any], where: str, default:
         raise RecipeError(f"{where}: {error}") from error
 
 
-def identity(scorer: Scorer, inputs: Any, where: str) -> str:
-    """8 hex digits of a hash of everything that could change the scores; ``inputs``: the columns that it reads."""
-    files = [Path(file) for file in ask(scorer.plugin, "weights", scorer.given, where, [])]
-    code = sys.modules[scorer.plugin.__module__]
-    apart = getattr(scorer.plugin, "apart", ())
-    looks = bool(scorer.spec.pixels or scorer.spec.data)
+def identity(
+    plugin: Any, spec: Spec, given: Mapping[str, Any], *, view: str, columns: Any, inputs: Any, decoder: int, where: str
+) -> str:
+    """8 hex digits of a hash of everything that could change the scores.
+
+    Args:
+        plugin: the function or class.
+        spec: its declaration, with the scale of the pictures that it gets.
+        given: its parameters, defaults filled in.
+        view: what it looks at.
+        columns: kind of segment -> column -> type.
+        inputs: the columns that it reads, and what their values depend on.
+        decoder: the version of the code that decodes pictures.
+        where: the line of the recipe, for errors.
+    """
+    files = [Path(file) for file in ask(plugin, "weights", given, where, [])]
+    apart = getattr(plugin, "apart", ())
     parts = {
-        "plugin": f"{code.__name__.partition('_plugin_')[0]}:{scorer.plugin.__qualname__}",
-        "parameters": {key: repr(value) for key, value in scorer.given.items() if key not in apart},
+        **code_of(plugin),
+        "version": spec.version,
+        "parameters": {key: repr(value) for key, value in given.items() if key not in apart},
         "weights": sorted([file.name, file_sha256(file)] for file in files),
-        "code": sorted(code_hash(file) for file in code_files(Path(str(code.__file__)))),
-        "pixels": scorer.spec.pixels,
-        "decoder": looks and code_hash(Path(__file__).parents[1] / "image/codec.py"),
-        "packages": {package: installed(package, where) for package in scorer.spec.requires},
-        "view": scorer.view,
+        "pixels": spec.pixels,
+        "decoder": decoder if spec.pixels or spec.data else None,
+        "packages": {package: installed(package, where) for package in spec.requires},
+        "view": [view, VIEWS["column" if "." in view else view]],
         "columns": {
-            kind: {name: str(type_) for name, type_ in group.items()} for kind, group in scorer.columns.items()
+            kind: {name: TYPE_NAMES[type_] for name, type_ in group.items()} for kind, group in columns.items()
         },
         "inputs": inputs,
     }
     return short_hash(parts)
+
+
+def code_of(plugin: Any) -> dict[str, Any]:
+    """What a plugin is called, in whatever folder it lies; and its code, unless it is built in and so has a version."""
+    module = plugin.__module__
+    if built_in(plugin):
+        return {"plugin": f"{module.rpartition('.')[2]}:{plugin.__qualname__}"}
+    files = code_files(Path(str(sys.modules[module].__file__)))
+    return {
+        "plugin": f"{module.partition('_plugin_')[0]}:{plugin.__qualname__}",
+        "code": sorted(code_hash(file) for file in files),
+    }
 
 
 def installed(package: str, where: str) -> str:

@@ -21,6 +21,8 @@ from curate.report import Report
 COLOUR = {"kept": "green", "dropped": "yellow", "failed": "red", "rejected": "red"}
 LINE_EVERY = 30
 """Seconds between lines in a log."""
+BRIEF = 1.0
+"""Seconds under which a part of a stage is not worth a line of its own."""
 UNIT = {"fetch": "images", "score": "rows", "group": "with company", "select": "images kept", "pack": "samples"}
 
 
@@ -70,9 +72,12 @@ class Watch:
             self._bars.remove_task(self._task)
             self._task = None
         todo = self._total - self._before
+        if " " in stage and (not todo or seconds < BRIEF):
+            return
         said = f"{summary(stage, counts, seconds)} in {seconds:.1f} s" if todo else "nothing to do"
         before = f", {self._before:,} done before" if self._before else ""
-        self.console.print(f"[bold]{stage:7}[/] {self._total:,} shards{before}: {said}", highlight=False)
+        unit = "jobs" if " " in stage else "shards"
+        self.console.print(f"[bold]{stage:7}[/] {self._total:,} {unit}{before}: {said}", highlight=False)
 
 
 def summary(stage: str, counts: Counter[str], seconds: float) -> str:

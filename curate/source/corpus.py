@@ -19,6 +19,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from curate.document import BadRow, Document, Reader
+from curate.plugin import built_in
 from curate.recipe.input import Source
 from curate.source.rows import BadFile, Slice, measure, rows
 from curate.store.chunks import shard_name
@@ -130,7 +131,7 @@ def load_reader(name: str) -> Reader:
 
     Raises:
         LookupError: no module of curate.pipelines; names the nearest and lists all.
-        TypeError: what is there is no reader.
+        TypeError: what is there is no reader, or a built-in one without a version.
     """
     module, _, attribute = name.partition(":")
     if not attribute:
@@ -144,6 +145,8 @@ def load_reader(name: str) -> Reader:
     found = getattr(importlib.import_module(module), attribute)
     if not isinstance(found, Reader):
         raise TypeError(f"{name!r} is no reader: decorate the function with @curate.reader(...)")
+    if found.version is None and built_in(found.read):
+        raise TypeError(f"{name!r} is built in: give it a version, as in @reader(version=1, ...)")
     return found
 
 

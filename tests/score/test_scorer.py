@@ -1,13 +1,20 @@
+import inspect
 import pickle
+import pkgutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from shards import scorers_of
 
+import curate.filters
 from curate import Vector, scores
+from curate.filters.aesthetic import Aesthetic
+from curate.plugin import spec_of
 from curate.recipe.section import RecipeError
-from curate.score.identity import code_hash
+from curate.score.identity import code_hash, identity
+from curate.score.plugins import find
 
 WORDS = """
 from curate import scores
@@ -265,6 +272,92 @@ def test_the_hash_of_code_is_blind_to_layout(tmp_path):
     (tmp_path / "a.py").write_text("x = 1\n")
     (tmp_path / "b.py").write_text("# x\nx  =  1\n")
     assert code_hash(tmp_path / "a.py") == code_hash(tmp_path / "b.py")
+
+
+# --- identity of what is built in
+
+
+def named(plugin, *, version=1, given=None, pixels=None, decoder=1, view="clip.embedding", columns=None):
+    return identity(
+        plugin,
+        replace(spec_of(plugin), version=version, pixels=pixels),
+        given or {"weights": "demo", "sha256": ""},
+        view=view,
+        columns=columns or {"image": {"score": float}},
+        inputs=[],
+        decoder=decoder,
+        where="here",
+    )
+
+
+def elsewhere(module, **changes):
+    """The built-in scorer as if it stood in another file, whose code nobody can read."""
+    return type("Aesthetic", (Aesthetic,), {"__module__": module, **changes})
+
+
+def test_a_built_in_scorer_can_be_moved_and_tidied():
+    assert named(elsewhere("curate.filters.images.aesthetic", __call__=lambda self, vectors: [])) == named(Aesthetic)
+    assert named(elsewhere("curate.filters.beauty")) != named(Aesthetic)
+
+
+def test_a_built_in_scorers_identity_changes_with_whatever_its_numbers_depend_on(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(Aesthetic.weights()[0].read_bytes() + b" ")
+    weights = [tmp_path / "model.safetensors"]
+    identities = [
+        named(Aesthetic),
+        named(Aesthetic, version=2),
+        named(Aesthetic, given={"weights": str(Aesthetic.weights()[0]), "sha256": ""}),
+        named(elsewhere("curate.filters.aesthetic", weights=staticmethod(lambda **_: weights))),
+        named(Aesthetic, pixels=64),
+        named(Aesthetic, pixels=64, decoder=2),
+        named(Aesthetic, view="image"),
+        named(Aesthetic, view="text"),
+        named(Aesthetic, columns={"image": {"score": int}}),
+        named(Aesthetic, columns={"image": {"score": Vector}}),
+    ]
+    assert len(set(identities)) == len(identities)
+    assert named(Aesthetic, decoder=2) == named(Aesthetic)  # it sees no picture
+
+
+def test_the_version_of_a_view_is_part_of_the_identity(monkeypatch):
+    before = named(Aesthetic), named(Aesthetic, view="image")
+    monkeypatch.setitem(curate.plugin.VIEWS, "column", 2)
+    assert (named(Aesthetic) != before[0], named(Aesthetic, view="image") == before[1]) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("use", "expected"),
+    [("image_size", "23bf28f5"), ("text_stats", "c00950a3"), ("keys", "6076612c"), ("url_words", "2915edc0")],
+)
+def test_identities_stay_what_they_were(tmp_path, use, expected):
+    """Another one here means that the scores of every run are computed again."""
+    assert one(tmp_path, {"use": use}).identity == expected
+
+
+def test_every_built_in_scorer_has_a_version_and_parameters_without_addresses(tmp_path):
+    names = [each.name for each in pkgutil.iter_modules(curate.filters.__path__) if not each.ispkg]
+    for name in (name for name in names if not name.startswith("_")):
+        plugin = find(name, tmp_path)
+        assert spec_of(plugin).version >= 1
+        defaults = [each.default for each in inspect.signature(plugin).parameters.values()]
+        assert not [each for each in map(repr, defaults) if "curate" in each or " at 0x" in each]
+
+
+@scores("text", n=int)
+def unversioned(texts): ...
+
+
+unversioned.__module__ = "curate.filters.unversioned"
+
+
+def test_a_built_in_scorer_without_a_version_is_refused(tmp_path):
+    said = fault(tmp_path, {"a": {"use": "test_scorer:unversioned"}})
+    assert said == "r.yaml: score.a.use: 'unversioned' is built in: give it a version, as in @scores(..., version=1)"
+
+
+def test_an_outside_scorer_needs_no_version_and_may_inherit_one(tmp_path):
+    assert (spec_of(counted).version, spec_of(elsewhere("test_scorer")).version) == (None, 1)
+    assert named(elsewhere("test_scorer"), version=2) != named(elsewhere("test_scorer")) != named(Aesthetic)
 
 
 def test_parameters_that_are_set_apart_do_not_change_the_identity(tmp_path):

@@ -12,11 +12,14 @@ from pydantic import ValidationError
 
 from curate.document import BadRow, Document, Reader, document, pair, reader
 from curate.recipe.input import Source
+from curate.run.bind import Resolved
+from curate.run.plan import Plan
 from curate.source import formats
 from curate.source import rows as source_rows
 from curate.source.corpus import Reject, documents, find, load_reader, named, plan
 from curate.source.formats import jsonl
 from curate.source.rows import BadFile, Slice, measure, rows
+from curate.store.store import Store
 
 ROWS = [{"url": f"http://ex.org/{at}.jpg", "text": f"picture {at}"} for at in range(25)]
 
@@ -324,3 +327,33 @@ def test_readers_are_found_by_name():
         load_reader("mmc")
     with pytest.raises(TypeError, match="is no reader"):
         load_reader("json:loads")
+
+
+@reader()
+def unversioned(row): ...
+
+
+unversioned.read.__module__ = "curate.pipelines.unversioned"
+
+
+def test_built_in_readers_have_versions():
+    assert all(load_reader(name).version for name in ("coyo", "laion", "mmc4", "obelics"))
+    with pytest.raises(TypeError, match=r"is built in: give it a version, as in @reader\(version=1"):
+        load_reader("test_source:unversioned")
+
+
+READER = "from curate import reader\n@reader()\ndef read(row): {}\n"
+
+
+def test_a_plan_knows_built_in_readers_by_version_and_others_by_code(tmp_path):
+    def fingerprint(name):
+        (tmp_path / "r.yaml").write_text(f"source: {{reader: {name}, path: x.jsonl}}")
+        parts = Plan(Resolved(tmp_path / "r.yaml"), Store(tmp_path))._fingerprint()
+        return {key: value for key, value in parts.items() if key.startswith("source.reader's")}
+
+    assert fingerprint("mmc4") == {"source.reader's version": 1}
+    (tmp_path / "rows_beside.py").write_text(READER.format("pass"))
+    before = fingerprint("rows_beside:read")
+    (tmp_path / "rows_beside.py").write_text(READER.format("return None"))
+    assert before.keys() == {"source.reader's code"}
+    assert fingerprint("rows_beside:read") != before

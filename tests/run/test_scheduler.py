@@ -1,0 +1,308 @@
+"""The mechanism under all stages: targets, jobs, phases and workers, in process and on Ray."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from curate.recipe.recipe import Resource
+from curate.report import Failure, Report, StopRun
+from curate.run.executor import Executor, InProcess
+from curate.run.scheduler import Scheduler
+from curate.store.job import Job, Jobs, OneByOne, Phase, Target
+from curate.store.ledger import Ledger
+from curate.store.store import Store
+
+
+class Watching:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int, int]] = []
+
+    def start(self, phase: str, total: int, done: int) -> None:
+        self.told.append((phase, total, done))
+
+    def advance(self, report: Report) -> None: ...
+    def end(self, phase: str, counts: Counter[str], seconds: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class Write:
+    """Writes each target of a job, and a line into a log for it."""
+
+    store: Store
+
+    def __call__(self, job: Job) -> Report:
+        for target in job.targets:
+            self.store.put_text(target.name, target.name)
+            with Path(self.store.path("log")).open("a") as log:
+                log.write(f"{target.name}\n")
+        return Report(job.name, Counter(written=len(job.targets)))
+
+
+def jobs(folder: str, count: int, *reads: str) -> list[Job]:
+    return [Job(f"{at:08d}", (Target(f"{folder}/{at:08d}", reads),)) for at in range(count)]
+
+
+def run(store: Store, *phases: Phase, executor: Executor | None = None) -> tuple[Scheduler, Watching]:
+    watching = Watching()
+    scheduler = Scheduler(store, Ledger(store), executor or InProcess(), watching)
+    scheduler.run(phases)
+    return scheduler, watching
+
+
+def log(store: Store) -> list[str]:
+    path = Path(store.path("log"))
+    return path.read_text().split() if path.exists() else []
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def test_only_what_is_missing_is_made(store: Store) -> None:
+    two = [Job("a", (Target("x/a"), Target("y/a"))), Job("b", (Target("x/b"), Target("y/b")))]
+    store.put_text("x/a", "")
+    store.put_text("x/b", "")
+    store.put_text("y/b", "")
+    _, watching = run(store, Phase("score", two, OneByOne(Write(store))))
+    assert log(store) == ["y/a"]
+    assert watching.told == [("score", 2, 1)]
+
+
+def test_what_is_temporary_is_made_only_if_something_needs_it(store: Store) -> None:
+    def first() -> Iterator[Phase]:
+        yield Phase("group keys", jobs("keys", 2), OneByOne(Write(store)), seals="keys/")
+        yield Phase("group parts", jobs("parts", 1, "keys/"), OneByOne(Write(store)), seals="parts/")
+
+    tables = Phase("group", jobs("table", 2, "parts/"), OneByOne(Write(store)), first=first)
+    run(store, tables)
+    assert log(store) == [
+        "keys/00000000", "keys/00000001", "parts/00000000", "table/00000000", "table/00000001",
+    ]  # fmt: skip
+    for name in ("keys/00000000", "keys/00000001", "parts/00000000"):
+        Path(store.path(name)).unlink()
+    _, watching = run(store, tables)
+    assert watching.told == [("group", 2, 2)]
+    Path(store.path("table/00000001")).unlink()
+    run(store, tables)
+    assert log(store)[5:] == ["keys/00000000", "keys/00000001", "parts/00000000", "table/00000001"]
+
+
+def test_a_job_whose_input_is_missing_is_listed_and_the_others_are_done(store: Store) -> None:
+    store.put_text("raw/00000001", "")
+    several = [Job(name, (Target(f"x/{name}", (f"raw/{name}",)),)) for name in ("00000000", "00000001")]
+    scheduler, _ = run(store, Phase("score", several, OneByOne(Write(store))))
+    assert log(store) == ["x/00000001"]
+    assert scheduler.failures == [Failure("score", "00000000", "reads raw/00000000, which is not there")]
+
+
+def test_a_set_that_is_not_sealed_is_missing(store: Store) -> None:
+    scheduler, _ = run(store, Phase("group", jobs("table", 1, "keys/"), OneByOne(Write(store))))
+    assert [failure.cause for failure in scheduler.failures] == ["reads keys/, which is not there"]
+
+
+def test_a_stage_ends_after_a_phase_with_a_failure(store: Store) -> None:
+    def fails(job: Job) -> Report:
+        raise OSError("no disk")
+
+    scheduler, watching = run(
+        store, Phase("select a", jobs("a", 2), OneByOne(fails)), Phase("select b", jobs("b", 1), OneByOne(Write(store)))
+    )
+    assert [told[0] for told in watching.told] == ["select a"]
+    assert {failure.cause for failure in scheduler.failures} == {"OSError: no disk"}
+
+
+def test_a_failed_job_is_tried_three_times(store: Store) -> None:
+    tries = Counter[str]()
+
+    def moody(job: Job) -> Report:
+        tries[job.name] += 1
+        if job.name == "00000001" or tries[job.name] < 3:
+            raise OSError("moody")
+        return Write(store)(job)
+
+    scheduler, _ = run(store, Phase("score", jobs("x", 2), OneByOne(moody)))
+    assert tries == {"00000000": 3, "00000001": 3}
+    assert [failure.job for failure in scheduler.failures] == ["00000001"]
+
+
+def test_a_bug_stops_the_run(store: Store) -> None:
+    def bug(job: Job) -> Report:
+        raise StopRun("a bug")
+
+    with pytest.raises(StopRun, match="a bug"):
+        run(store, Phase("score", jobs("x", 2), OneByOne(bug)))
+
+
+def test_nothing_succeeds(store: Store) -> None:
+    def fails(job: Job) -> Report:
+        raise OSError("no disk")
+
+    with pytest.raises(StopRun, match="first 5 jobs all failed 3 times"):
+        run(store, Phase("score", jobs("x", 9), OneByOne(fails)))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A worker that takes two jobs before it ends the first, and ends the later one first."""
+
+    store: Store
+
+    def __call__(self, jobs: Jobs) -> None:
+        while (first := jobs.take()) is not None:
+            second = jobs.take(wait=False)
+            for job in (second, first):
+                if job is not None:
+                    jobs.done(job, Write(self.store)(job))
+
+
+def test_a_worker_may_hold_several_jobs_and_end_them_in_any_order(store: Store) -> None:
+    run(store, Phase("fetch", jobs("x", 5), Pairs(store), holds=2))
+    assert [name[-1] for name in log(store)] == ["1", "0", "3", "2", "4"]
+
+
+def test_a_worker_that_leaves_jobs_is_a_bug(store: Store) -> None:
+    with pytest.raises(StopRun, match="the worker ended with 2 jobs left"):
+        run(store, Phase("fetch", jobs("x", 2), lambda jobs: None))
+
+
+def test_a_job_is_small() -> None:
+    names = [Target(f"scores/{'s' * 40}-{at:08x}/00000000.parquet", ("raw/00000000.parquet",)) for at in range(16)]
+    assert len(pickle.dumps(Job("00000000", tuple(names)))) < 4096
+
+
+# --- on Ray
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Callable[[int], Executor]]:
+    import ray
+
+    from curate.run.cluster import RayCluster, connect
+
+    with connect("local", 2, [trivial]):  # what stands in this file travels by value
+        yield lambda workers: RayCluster(workers, local=True)
+    assert not ray.is_initialized()
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """Kills its process at one job, each time or the first time; leaves a mark for every try."""
+
+    store: Store
+    poison: str
+    always: bool = True
+
+    def __call__(self, job: Job) -> Report:
+        tries = Path(self.store.path(f"tries-{job.name}"))
+        with tries.open("a") as file:
+            file.write("x")
+        if job.name == self.poison and (self.always or tries.stat().st_size == 1):
+            os._exit(1)
+        return Write(self.store)(job)
+
+
+@dataclass(frozen=True)
+class DeadlyPairs:
+    """Holds two jobs, and does them with ``Deadly``."""
+
+    work: Deadly
+
+    def __call__(self, jobs: Jobs) -> None:
+        held: list[Job] = []
+        while (job := jobs.take(wait=not held)) is not None or held:
+            if job is not None:
+                held.append(job)
+            if len(held) == 2 or job is None:
+                time.sleep(0.05)
+                for each in held:
+                    jobs.done(each, self.work(each))
+                held.clear()
+
+
+def tries(store: Store) -> dict[str, int]:
+    return {path.name[-1]: path.stat().st_size for path in Path(store.path("")).glob("tries-*")}
+
+
+@pytest.mark.ray
+def test_jobs_on_ray(store: Store, cluster: Callable[[int], Executor]) -> None:
+    scheduler, _ = run(store, Phase("score", jobs("x", 20), OneByOne(Write(store))), executor=cluster(2))
+    assert sorted(log(store)) == [f"x/{at:08d}" for at in range(20)]
+    assert scheduler.counts["score"]["written"] == 20
+    _, watching = run(store, Phase("score", jobs("x", 20), OneByOne(Write(store))), executor=cluster(2))
+    assert watching.told == [("score", 20, 20)]
+
+
+@pytest.mark.ray
+def test_a_job_that_always_kills_its_worker_is_given_up(store: Store, cluster: Callable[[int], Executor]) -> None:
+    worker = OneByOne(Deadly(store, "00000001"))
+    scheduler, _ = run(store, Phase("score", jobs("x", 4), worker), executor=cluster(2))
+    assert [failure.job for failure in scheduler.failures] == ["00000001"]
+    assert "died" in scheduler.failures[0].cause
+    assert tries(store)["1"] == 3
+    assert len(log(store)) == 3
+
+
+@pytest.mark.ray
+def test_of_jobs_that_die_together_only_a_death_alone_counts(store: Store, cluster: Callable[[int], Executor]) -> None:
+    worker = DeadlyPairs(Deadly(store, "00000000"))
+    scheduler, _ = run(store, Phase("fetch", jobs("x", 6), worker, holds=2), executor=cluster(1))
+    assert [failure.job for failure in scheduler.failures] == ["00000000"]
+    assert tries(store)["0"] == 4  # once beside another, then three times alone
+    assert len(set(log(store))) == 5
+
+
+@pytest.mark.ray
+def test_a_failed_job_is_tried_on_another_worker(store: Store, cluster: Callable[[int], Executor]) -> None:
+    def moody(job: Job) -> Report:
+        with Path(store.path(f"tries-{job.name}")).open("a") as file:
+            file.write(f"{os.getpid()} ")
+        raise OSError("no memory on the card")
+
+    several = [*jobs("x", 1)]
+    scheduler, _ = run(store, Phase("score", several, OneByOne(moody), Resource(workers=1)), executor=cluster(1))
+    assert [failure.cause for failure in scheduler.failures] == ["OSError: no memory on the card"]
+    assert len(set(Path(store.path("tries-00000000")).read_text().split())) == 3
+
+
+@pytest.mark.ray
+def test_a_bug_in_a_worker_on_ray_stops_the_run(store: Store, cluster: Callable[[int], Executor]) -> None:
+    def bug(jobs: Jobs) -> None:
+        jobs.take()
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(StopRun, match="ZeroDivisionError: a bug"):
+        run(store, Phase("score", jobs("x", 3), bug), executor=cluster(1))
+
+
+def trivial(job: Job) -> Report:
+    return Report(job.name)
+
+
+def driver_seconds(store: Store, executor: Executor, several: Sequence[Job]) -> float:
+    """Seconds of this process' CPU for a job."""
+    began = time.process_time()
+    run(store, Phase("score", several, OneByOne(trivial)), executor=executor)
+    return (time.process_time() - began) / len(several)
+
+
+@pytest.mark.ray
+def test_the_driver_takes_little_for_a_job(store: Store, cluster: Callable[[int], Executor]) -> None:
+    assert driver_seconds(store, InProcess(), jobs("x", 10_000)) < 0.005
+    assert driver_seconds(store, cluster(2), jobs("x", 1_000)) < 0.005
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_the_driver_takes_little_for_ten_thousand_jobs_on_ray(store: Store, cluster: Callable[[int], Executor]) -> None:
+    assert driver_seconds(store, cluster(2), jobs("x", 10_000)) < 0.005
