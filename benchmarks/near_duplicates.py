@@ -48,7 +48,7 @@ from curate import Image, Text
 from curate.document import Document, Pixels, document, reader
 from curate.filters.pdq import pdq
 from curate.filters.phash import phash
-from curate.group.components import all_links, array
+from curate.group.components import all_links, fingerprint_matrix
 from curate.image.codec import DecodeError, decode, encode, sniff
 from curate.recipe.measures import Group
 from curate.report import Report
@@ -545,7 +545,7 @@ def texts(folder: Path, base: Path, count: int) -> None:
         place = [distinct.index(each) for each in packed]
         linked = np.eye(len(distinct), dtype=bool)
         for i, j, _ in all_links(
-            array(distinct, Group(by=("a.b",), jaccard=JACCARD)), Group(by=("a.b",), jaccard=JACCARD)
+            fingerprint_matrix(distinct, Group(by=("a.b",), jaccard=JACCARD)), Group(by=("a.b",), jaccard=JACCARD)
         ):
             linked[i, j] = linked[j, i] = True
         pair = linked[np.ix_(place, place)]

@@ -20,7 +20,7 @@ from rich import box
 from rich.console import Console
 
 from curate.demo import __main__ as demo
-from curate.demo import plant, report, web
+from curate.demo import findings, plant, web
 from curate.report import Report
 from curate.run.executor import InProcess
 from curate.run.run import Run
@@ -60,7 +60,7 @@ def main() -> None:
             run.resolved.check()
             demo.do(Stages.of(run, InProcess(), Seconds()))
         console = Console(width=160)
-        report.show(console, report.findings(run, home / "web/truth.parquet"), box.MARKDOWN)
+        findings.show(console, findings.collect(run, home / "web/truth.parquet"), box.MARKDOWN)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,8 @@ def stored(folder: Path) -> Array:
 
 def order_all(folder: Path) -> float:
     """orders.npy: the order within each cluster; returns the seconds that assign took."""
-    from curate.group.semantic import assign, order
+    from curate.group.clusters import assign
+    from curate.group.semantic import order
 
     vectors, starts, centroids = stored(folder), np.load(folder / "starts.npy"), np.load(folder / "centroids.npy")
     began = time.perf_counter()
@@ -88,7 +89,7 @@ def order_all(folder: Path) -> float:
 
 def fit_all(folder: Path, sample: int) -> float:
     """Seconds of fit on a sample, 10 iterations."""
-    from curate.group.semantic import fit
+    from curate.group.clusters import fit
 
     vectors, starts = stored(folder), np.load(folder / "starts.npy")
     some = vectors[:: max(1, len(vectors) // sample)].astype(np.float32)

@@ -22,43 +22,46 @@ import numpy as np
 import polars as pl
 
 from curate.group.grouping import Grouping
-from curate.group.keys import ROW_GROUP, SCHEMA, chunks
-from curate.group.steps import Context
+from curate.group.keys import SCHEMA
 from curate.recipe.measures import Group
-from curate.recipe.recipe import Resource
 from curate.store import table
+from curate.store.chunks import shard_name
 from curate.store.columns import Column
+from curate.store.dataset import ROW_GROUP, ranges
+from curate.store.job import Job, OneByOne, Phase, Target
+from curate.store.ledger import Ledger
 from curate.store.store import Store
 
-SHARDS = 64
 GROUPING = Grouping("same", Group(by=("raw.url",)), "image", (Column("raw", "url", "image", str),), (), None, "", "x")
+KEYS = tuple(GROUPING.file("keys", shard_name(64 * at)) for at in range(32))
 
 
 def build(folder: Path, count: int) -> None:
     """Sorted key files of ``count`` members in all; a key has two of them on average."""
     rng = np.random.default_rng(0)
     pool = rng.integers(0, 256, (count // 2, 16), np.uint8)
-    for at, chunk in enumerate(chunks([f"{shard:05d}" for shard in range(SHARDS)])):
-        keys = [row.tobytes() for row in pool[rng.integers(0, len(pool), count // 32)]]
+    for at, name in enumerate(KEYS):
+        keys = [row.tobytes() for row in pool[rng.integers(0, len(pool), count // len(KEYS))]]
         frame = pl.DataFrame({"key": keys}).with_columns(
-            shard=pl.lit(chunk.shard), document=pl.lit(f"{at:032x}"), position=pl.int_range(pl.len(), dtype=pl.Int32)
+            shard=pl.lit(shard_name(64 * at)),
+            document=pl.lit(f"{at:032x}"),
+            position=pl.int_range(pl.len(), dtype=pl.Int32),
         )
-        with Store(folder).writing(f"{GROUPING.home}/keys/{chunk.shard}.parquet") as path:
+        with Store(folder).writing(name) as path:
             table.write(path, frame.sort("key").select(SCHEMA.names).to_arrow().cast(SCHEMA), ROW_GROUP)
 
 
 def ours(folder: Path) -> None:
     """The ranges that are missing, on Ray."""
-    import curate.group.keys
-    from curate.group.near import CountWorker
+    from curate.group.matching import GroupRange
     from curate.run.cluster import connect
 
-    curate.keys.RANGE = 250_000
-    context = Context(Store(folder), GROUPING, tuple(f"{shard:05d}" for shard in range(SHARDS)))
-    jobs = curate.keys.ranges(context.store, f"{GROUPING.home}/keys", 250_000)
-    step = context.step("groups", jobs, CountWorker(context, len(jobs)))
+    store = Store(folder)
+    names = ranges(store, KEYS, 250_000)
+    jobs = [Job(name, (Target(GROUPING.file("groups", name)),), at) for at, name in enumerate(names)]
+    phase = Phase("group same", jobs, OneByOne(GroupRange(store, GROUPING, KEYS, len(jobs))))
     with connect("local", 2, []) as executor:
-        failures = executor.run("group", step.todo, step.worker, Resource(), lambda _: None)
+        failures = executor.run(phase, Ledger(store).unfinished(jobs), lambda _: None)
     assert not failures
 
 

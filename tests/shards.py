@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +26,17 @@ from curate.run.plan import Plan
 from curate.run.run import Run
 from curate.run.scheduler import Progress, Scheduler
 from curate.run.stages import Stages
-from curate.score import measure as measuring
-from curate.score.measure import ScoreWorker
-from curate.score.scorer import Scorer, catalogue, resolve
-from curate.select.verdicts import SelectWorker, bind, bind_adds
+from curate.score.catalogue import catalogue
+from curate.score.measure import Measurer, job_of
+from curate.score.scorer import Scorer, resolve
+from curate.select import verdicts as deciding
+from curate.select.binding import decision
 from curate.source.corpus import Reject
 from curate.source.rows import Slice
 from curate.status import Status
 from curate.store import table
+from curate.store.columns import table_name
+from curate.store.job import Phase
 from curate.store.ledger import Ledger
 from curate.store.raw_shard import add_member, open_tar
 from curate.store.store import Store
@@ -102,13 +107,15 @@ def scorers_of(folder: Path, score: dict, columns=None, **sections) -> list[Scor
     return resolve(recipe_of(score=score, **sections), folder, Reader(page, columns or {}, "test"), "r.yaml")
 
 
-def measure(store: Store, scorers: list[Scorer], shard: str = SHARD):
-    return ScoreWorker(store, scorers)(shard)
+def measure(store: Store, scorers: list[Scorer], shard: str = SHARD) -> Report:
+    """Measures what the ledger says is missing of a shard; raises what a scorer raises."""
+    todo = Ledger(store).unfinished([job_of(shard, scorers)])
+    return Measurer(store, scorers)(todo[0]) if todo else Report(shard)
 
 
 def scored(store: Store, scorer: Scorer, column: str, shard: str = SHARD) -> list:
     """A column in the order of the segments it has rows for."""
-    with store.local(f"{scorer.folder}/{shard}.parquet") as path:
+    with store.local(table_name(scorer.folder, shard, scorer.all_columns.get(column))) as path:
         return table.read(path)[column].to_list()
 
 
@@ -124,15 +131,12 @@ def curated(
     store, reader = Store(folder), Reader(page, columns or {}, "test")
     scorers = resolve(recipe, folder, reader, "r.yaml")
     for shard in shards:
-        ScoreWorker(store, scorers)(shard)
+        measure(store, scorers, shard)
     known = catalogue(scorers, reader)
-    for shard in shards:
-        SelectWorker(
-            store, bind(recipe, scorers, known), recipe.empty, "verdicts/x", adds=bind_adds(recipe, scorers, known)
-        )(shard)
-    store.put_json("verdicts/x/funnel.json", [])
+    decided = replace(decision(recipe, scorers, known, (), shards), folder="verdicts/x")
+    done(store, deciding.phases(store, decided, shards, Resource()))
     folders = {each.name: each.folder for each in scorers} | ({"source": "scores/source"} if columns else {})
-    output = Output("out/x", recipe, "verdicts/x", folders, known, bind_adds(recipe, scorers, known))
+    output = Output("out/x", recipe, "verdicts/x", folders, known, decided.adds)
     scheduler = Scheduler(store, Ledger(store), executor or InProcess(), progress or Nobody())
     assert scheduler.run(packing(store, output, shards, Resource())), scheduler.failures
     return folder / "out/x"
@@ -146,6 +150,28 @@ class Nobody:
     """Watches no progress."""
 
     def start(self, stage: str, total: int, done: int) -> None: ...
+    def advance(self, report: Report) -> None: ...
+    def end(self, stage: str, counts: Counter[str], seconds: float) -> None: ...
+
+
+def done(store: Store, phases: Iterable[Phase]) -> dict[str, int]:
+    """Runs phases in this process; how many jobs were done, by the name of the phase."""
+    counts = Counts()
+    scheduler = Scheduler(store, Ledger(store), InProcess(), counts)
+    assert scheduler.run(phases), scheduler.failures
+    return counts.done
+
+
+class Counts:
+    """Counts the jobs that were done, by the name of the phase."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, int] = {}
+
+    def start(self, stage: str, total: int, done: int) -> None:
+        if total > done:
+            self.done[stage] = self.done.get(stage, 0) + total - done
+
     def advance(self, report: Report) -> None: ...
     def end(self, stage: str, counts: Counter[str], seconds: float) -> None: ...
 
@@ -166,12 +192,6 @@ class Shelf(Run):
     def do(self, *stages: str) -> Shelf:
         """Runs these stages."""
         for stage in stages or ("score", "group", "select"):
-            if stage == "score" and not hasattr(measuring, "phases"):  # until score has phases
-                worker = measuring.ScoreWorker(self.store, self.resolved.scorers)
-                for shard in self.shards:
-                    worker(shard)
-                measuring.phases = lambda *_: iter(())
-                continue
             getattr(self.stages, stage)()
         return self
 

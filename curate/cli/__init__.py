@@ -1,4 +1,4 @@
 """Cli: the ``curate`` command, a file for each family of commands.
 
-Reads arguments; prints, and turns errors into exit codes. Nothing imports it but the demo.
+Reads arguments; writes what is asked for to the terminal, and turns errors into exit codes. ``demo`` imports it.
 """

@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from curate.cli.work import open_run, remember
-from curate.demo import plant, report, web
+from curate.demo import findings, plant, web
 from curate.inspect import explain
 from curate.run.cluster import connect
 from curate.run.stages import Stages
@@ -79,7 +79,7 @@ def tell(console: Console, home: Path) -> None:
     """What the filters found of what was planted."""
     run = open_run(home / "planted.yaml", str(home / "runs/planted"), None, None)
     console.rule("what the filters found of what was planted")
-    report.show(console, report.findings(run, home / "web/truth.parquet"))
+    findings.show(console, findings.collect(run, home / "web/truth.parquet"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Plant: pairs of the drawn web of which it is known what is wrong with each. Judges no filter; ``report`` does.
+"""Plant: pairs of the drawn web of which it is known what is wrong with each. Judges no filter; ``findings`` does.
 
 Three in five texts are true captions. The others are captions with one word changed, captions of other pictures, alt
 texts that say nothing (some with an e-mail address in them), and captions in other languages. Those are right about the

@@ -221,7 +221,7 @@ class _Client:
     def _fail(self, job: _Job, error: Exception) -> None:
         """Ends a job, or has it asked again after a pause in which it holds no worker and no turn."""
         status = status_of(error)
-        if job.attempts > self._retries(status, error):
+        if job.attempts > _retries(status, error, self._settings.retries):
             detail = str(error) or type(error).__name__
             self._end(Fetched(job.request.url, status, detail[:500], job.http, job.attempts, str(job.url)))
             return
@@ -230,14 +230,6 @@ class _Client:
         again = _Job(job.request, parse_url(job.request.url), self._settings.timeout, job.attempts + 1)
         asyncio.get_running_loop().call_later(max(wait, pause), self._turns.offer, again.host, again)
 
-    def _retries(self, status: Status, error: Exception) -> int:
-        """How often a failure of this kind is asked again. A passed deadline is not: it would cost as much again."""
-        if status is Status.TRUNCATED_BODY:
-            return min(1, self._settings.retries)
-        if status is Status.DNS and _no_such_name(error):
-            return 0
-        return self._settings.retries if status in (Status.HTTP_TRANSIENT, Status.CONNECT, Status.DNS) else 0
-
     async def _examine(self, job: _Job, body: bytes) -> None:
         answer = Fetched(job.request.url, Status.OK, "", job.http, job.attempts, str(job.url))
         if self._settings.resize or len(body) > _LARGE:
@@ -245,6 +237,15 @@ class _Client:
             self._end(await loop.run_in_executor(self._pool, examine, answer, body, job.request.digest, self._settings))
         else:
             self._end(examine(answer, body, job.request.digest, self._settings))
+
+
+def _retries(status: Status, error: Exception, most: int) -> int:
+    """How often a failure of this kind is asked again. A passed deadline is not: it would cost as much again."""
+    if status is Status.TRUNCATED_BODY:
+        return min(1, most)
+    if status is Status.DNS and _no_such_name(error):
+        return 0
+    return most if status in (Status.HTTP_TRANSIENT, Status.CONNECT, Status.DNS) else 0
 
 
 def _no_such_name(error: Exception) -> bool:

@@ -1,19 +1,20 @@
-"""Clusters: embeddings grouped by nearness, one cluster at a time. Needs the extra ``dedup`` (faiss).
+"""Clusters: embeddings by their nearest centroid, and grouped within clusters only. Needs the extra ``dedup`` (faiss).
 
 As SemDeDup (Abbas et al. 2023): k-means on a sample, every vector to its nearest centroid, pairs within clusters only.
-No job holds more than a chunk of shards or a range of clusters::
+No job holds more than the sample, a chunk of shards, or a range of clusters::
 
-    centroids   one job            k-means on a sample
+    sample      each chunk         vectors at even distances
+    centroids   one job            k-means on the sample
     vectors     each chunk         cluster and cosine to its centre of each vector, with the vector, by cluster
     groups      range of clusters  near pairs: components, or who comes before whom
-    table       each chunk         what that says of each segment
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,18 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from curate.group import semantic
 from curate.group.components import name_of
-from curate.group.keys import Chunk, chunks, content_of, members, ranges
-from curate.group.steps import ONE, Context, ShardTables, Step, tables
-from curate.group.union_find import merged
+from curate.group.grouping import Grouping
+from curate.group.keys import content_of, members, write
+from curate.group.semantic import Floats, Vectors, duplicates, exact_cosines, margin, near, unit_vectors
+from curate.group.semantic import order as preference
+from curate.group.union_find import components_in_pieces
+from curate.recipe.measures import Group
 from curate.report import Report
 from curate.store import table
+from curate.store.dataset import rows
+from curate.store.job import Job
+from curate.store.store import Store
 
 PER_JOB = 200_000
 """About how many vectors a job of a range of clusters holds."""
@@ -36,6 +42,7 @@ SAMPLE = 256
 """Vectors for each centroid that k-means looks at, at most."""
 LOOKED = 4096
 """Shards that the sample is taken from, at most."""
+SAMPLED = pa.schema([pa.field("key", pa.list_(pa.float16()))])
 CENTROIDS = pa.schema([pa.field("centroid", pa.list_(pa.float32()))])
 VECTORS = pa.schema(
     [
@@ -61,14 +68,45 @@ GROUPS = pa.schema(
 )
 
 
-def steps(context: Context) -> Iterator[Step]:
-    """The steps of a group by ``cosine`` or ``eps``."""
-    several = chunks(context.shards)
-    yield context.step("centroids", [ONE], CentroidsWorker(context))
-    yield context.step("vectors", several, VectorsWorker(context))
-    jobs = ranges(context.store, f"{context.grouping.home}/vectors", PER_JOB, context.grouping.entry.clusters or 1)
-    yield context.step("groups", jobs, ClustersWorker(context, len(jobs)))
-    yield context.step("table", tables(several), ShardTables(context, "vectors", ("witnesses",)))
+def fit(sample: Floats, clusters: int, iterations: int, seed: int) -> Floats:
+    """Centroids (k, d) of unit length by faiss' spherical k-means on all of the sample (n, d); k <= clusters.
+
+    With no more distinct vectors than clusters, they are the centroids. It runs on one thread: the last bits of a
+    matrix product, and with them who is nearest, depend on how threads share it.
+    """
+    import faiss  # half a second, which no other command should wait for
+
+    rows = unit_vectors(sample)
+    rows = rows[rows.any(axis=1)]
+    distinct = {sha256(row.tobytes()).digest(): at for at, row in enumerate(rows)}
+    if len(distinct) <= clusters:
+        return rows[sorted(distinct.values())]
+    every = {"min_points_per_centroid": 1, "max_points_per_centroid": len(rows)}
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        kmeans = faiss.Kmeans(rows.shape[1], clusters, niter=iterations, seed=seed, spherical=True, **every)
+        kmeans.train(rows)
+    finally:
+        faiss.omp_set_num_threads(threads)
+    centroids = unit_vectors(np.asarray(kmeans.centroids))
+    return centroids[centroids.any(axis=1)]
+
+
+def assign(vectors: Vectors, centroids: Floats) -> tuple[npt.NDArray[np.int32], Floats]:
+    """The centroid with the largest cosine for each of (n, d) vectors, the first of equals, and that cosine."""
+    centres = unit_vectors(centroids)
+    cluster, similarity = np.zeros(len(vectors), np.int32), np.zeros(len(vectors), np.float32)
+    size = max(64, (1 << 22) // len(centres))
+    for at in range(0, len(vectors), size):
+        block = unit_vectors(vectors[at : at + size])
+        products = block @ centres.T
+        limit = products.max(axis=1) - 2 * margin(centres.shape[1])
+        row, centre = np.divmod(np.flatnonzero(products >= limit[:, None]), len(centres))
+        cosines = exact_cosines(block, row, centres, centre)
+        best = np.lexsort((centre, -cosines, row))[np.searchsorted(row, np.arange(len(block)))]
+        cluster[at : at + size], similarity[at : at + size] = centre[best], cosines[best]
+    return cluster, similarity
 
 
 def matrix(column: pl.Series) -> npt.NDArray[Any]:
@@ -77,96 +115,110 @@ def matrix(column: pl.Series) -> npt.NDArray[Any]:
     return flat.reshape(len(column), -1) if len(column) else flat.reshape(0, 0)
 
 
+def sampled_shards(shards: Sequence[str]) -> Sequence[str]:
+    """The shards that the sample is taken from: at even distances, so it depends on how the corpus was cut."""
+    return shards[:: -(-len(shards) // LOOKED)]
+
+
 @dataclass(frozen=True)
-class CentroidsWorker:
-    """K-means on vectors taken at even distances from shards at even distances; it depends on how they were cut."""
+class SampleVectors:
+    """Vectors at even distances from shards of a chunk; ``shards``: from how many they are taken in all."""
 
-    context: Context
+    store: Store
+    grouping: Grouping
+    shards: int
 
-    def __call__(self, job: str) -> Report:
-        """Writes ``centroids/00000.parquet``."""
-        began, context = time.monotonic(), self.context
-        entry = context.grouping.entry
-        wanted = SAMPLE * (entry.clusters or 1)
-        looked = context.shards[:: -(-len(context.shards) // LOOKED)]
-        share = max(1, -(-wanted // len(looked)))
-        parts = []
-        for shard in looked:
-            found = members(context.store, context.grouping, shard, content_of(context.store, shard))[
-                "key"
-            ].drop_nulls()
-            parts.append(matrix(found.gather_every(max(1, len(found) // share)).head(share)))
+    def __call__(self, job: Job) -> Report:
+        """Writes them in the order of the shards. ``args``: the shards."""
+        share = max(1, -(-SAMPLE * (self.grouping.entry.clusters or 1) // self.shards))
+        frames = [frame_of(SAMPLED)]
+        for shard in job.args:
+            found = members(self.store, self.grouping, shard, content_of(self.store, shard)).select("key").drop_nulls()
+            frames.append(found.gather_every(max(1, found.height // share)).head(share))
+        return write(self.store, job, "sampled", pl.concat(frames), SAMPLED)
+
+
+@dataclass(frozen=True)
+class FitCentroids:
+    """K-means on the sample."""
+
+    store: Store
+    entry: Group
+    sample: tuple[str, ...]
+
+    def __call__(self, job: Job) -> Report:
+        """Writes the centroids."""
+        parts = [matrix(rows(self.store, [name])["key"]) for name in self.sample]
         parts = [part for part in parts if len(part)]
         sample = np.concatenate(parts).astype(np.float32) if parts else np.empty((0, 1), np.float32)
-        centroids = semantic.fit(sample, entry.clusters or 1, entry.iterations, entry.seed)
-        with context.store.writing(context.name("centroids", job)) as path:
-            table.write(path, pa.table({"centroid": pa.array(list(centroids), CENTROIDS.field(0).type)}))
-        return Report(job, seconds=time.monotonic() - began)
+        centroids = fit(sample, self.entry.clusters or 1, self.entry.iterations, self.entry.seed)
+        found = pl.from_arrow(pa.table({"centroid": pa.array(list(centroids), CENTROIDS.field(0).type)}))
+        assert isinstance(found, pl.DataFrame)
+        return write(self.store, job, "centroids", found, CENTROIDS)
 
 
 @dataclass(frozen=True)
-class VectorsWorker:
-    """Gives each vector of a chunk its cluster, and writes them by cluster."""
+class AssignVectors:
+    """Gives each vector of a chunk its cluster."""
 
-    context: Context
+    store: Store
+    grouping: Grouping
+    centroids: str
 
-    def __call__(self, chunk: Chunk) -> Report:
-        """Writes ``vectors/NNNNN.parquet``."""
-        began, context, notes = time.monotonic(), self.context, {}
-        centroids = matrix(context.read("centroids")["centroid"])
-        frames = []
-        for shard in chunk.shards:
-            notes[f"raw.{shard}"] = content = content_of(context.store, shard)
-            found = members(context.store, context.grouping, shard, content).drop_nulls("key")
+    @cached_property
+    def _centroids(self) -> npt.NDArray[Any]:
+        return matrix(rows(self.store, [self.centroids])["centroid"])
+
+    def __call__(self, job: Job) -> Report:
+        """Writes the vectors by cluster, with the content hash of each raw shard as a note. ``args``: the shards."""
+        notes, frames = {}, [frame_of(VECTORS)]
+        for shard in job.args:
+            notes[f"raw.{shard}"] = content = content_of(self.store, shard)
+            found = members(self.store, self.grouping, shard, content).drop_nulls("key")
             if found.height:
                 cluster, similarity = np.zeros(found.height, np.int32), np.zeros(found.height, np.float32)
-                if len(centroids):  # none where every vector of the sample is zero
-                    cluster, similarity = semantic.assign(matrix(found["key"]), centroids)
+                if len(self._centroids):  # none where every vector of the sample is zero
+                    cluster, similarity = assign(matrix(found["key"]), self._centroids)
                 found = found.with_columns(cluster=pl.Series(cluster), centroid=pl.Series(similarity))
                 frames.append(found.select("cluster", "centroid", pl.lit(shard).alias("shard"), *VECTORS.names[3:]))
-        empty = pl.from_arrow(VECTORS.empty_table())
-        assert isinstance(empty, pl.DataFrame)
-        found = pl.concat([empty.cast({"key": pl.List(pl.Float16)}), *frames]).sort(
-            VECTORS.names[:1] + VECTORS.names[2:5]
-        )
-        with context.store.writing(context.name("vectors", chunk.shard)) as path:
-            table.write(path, found.to_arrow().cast(VECTORS), 1024, **notes)
-        report = Report(chunk.shard, seconds=time.monotonic() - began)
-        report.counts["vectors"] = found.height
-        return report
+        vectors = pl.concat(frames).sort(VECTORS.names[:1] + VECTORS.names[2:5])
+        return write(self.store, job, "vectors", vectors, VECTORS, 1024, **notes)
+
+
+def frame_of(schema: pa.Schema) -> pl.DataFrame:
+    """No rows with the columns of a schema that has vectors."""
+    empty = pl.from_arrow(schema.empty_table())
+    assert isinstance(empty, pl.DataFrame)
+    return empty.cast({"key": pl.List(pl.Float16)})
 
 
 @dataclass(frozen=True)
-class ClustersWorker:
-    """Compares the vectors of a range of clusters, one cluster after the other."""
+class CompareClusters:
+    """Compares the vectors of one of ``total`` ranges of clusters, one cluster after the other."""
 
-    context: Context
+    store: Store
+    entry: Group
+    vectors: tuple[str, ...]
     total: int
 
-    def __call__(self, job: str) -> Report:
-        """Writes ``groups/NNNNN.parquet``, by shard."""
-        began, at, entry = time.monotonic(), int(job), self.context.grouping.entry
-        low, high = ((entry.clusters or 1) * each // self.total for each in (at, at + 1))
+    def __call__(self, job: Job) -> Report:
+        """Writes what was found of each vector, by shard. ``args``: which range."""
+        low, high = ((self.entry.clusters or 1) * each // self.total for each in (job.args, job.args + 1))
         wanted = (ds.field("cluster") >= low) & (ds.field("cluster") < high)
-        vectors = self.context.read("vectors", wanted).sort("cluster", "document", "position")
-        compare = self._order if entry.method == "eps" else self._components
+        vectors = rows(self.store, self.vectors, wanted).sort("cluster", "document", "position")
+        compare = self._order if self.entry.method == "eps" else self._components
         parts = [compare(part) for part in vectors.partition_by("cluster", maintain_order=True)]
         found = pl.concat(parts) if parts else pl.from_arrow(GROUPS.empty_table())
         assert isinstance(found, pl.DataFrame)
-        found = found.sort("shard", "document", "position")
-        with self.context.store.writing(self.context.name("groups", job)) as path:
-            table.write(path, found.select(GROUPS.names).to_arrow().cast(GROUPS), 8192)
-        report = Report(job, seconds=time.monotonic() - began)
-        report.counts["vectors"] = vectors.height
-        return report
+        return write(self.store, job, "vectors", found.sort("shard", "document", "position"), GROUPS, 8192)
 
     def _order(self, part: pl.DataFrame) -> pl.DataFrame:
         """SemDeDup's figures for one cluster."""
-        entry = self.context.grouping.entry
+        entry = self.entry
         ids = [f"{document}.{position:06d}" for document, position in part.select("document", "position").iter_rows()]
         keep: Any = entry.keep or "hard"
-        order = semantic.order(part["centroid"].to_numpy(), ids, keep, entry.seed)
-        nearest, links = semantic.duplicates(matrix(part["key"]), order, entry.eps or 0)
+        order = preference(part["centroid"].to_numpy(), ids, keep, entry.seed)
+        nearest, links = duplicates(matrix(part["key"]), order, entry.eps or 0)
         rank = np.empty(part.height, np.int64)
         rank[order] = np.arange(part.height)
         witnesses = pa.LargeListArray.from_arrays(links.start, rank[links.item])
@@ -185,7 +237,7 @@ class ClustersWorker:
 
     def _components(self, part: pl.DataFrame) -> pl.DataFrame:
         """Connected components of near vectors of one cluster."""
-        label = merged(part.height, semantic.near(matrix(part["key"]), self.context.grouping.entry.cosine or 1))
+        label = components_in_pieces(part.height, near(matrix(part["key"]), self.entry.cosine or 1))
         keys = [
             f"{document}.{position}".encode() for document, position in part.select("document", "position").iter_rows()
         ]

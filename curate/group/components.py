@@ -1,4 +1,4 @@
-"""Gather: distinct keys to groups. Pure functions over what is in memory; reads and writes no file."""
+"""Components: distinct keys to groups. Pure functions over what is in memory; reads and writes no file."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from curate.group.hamming import hamming_chunks, plan_hamming
-from curate.group.jaccard import jaccard_chunks, plan_jaccard
+from curate.group.hamming import hamming_pieces, plan_hamming
+from curate.group.jaccard import jaccard_pieces, plan_jaccard
 from curate.group.keys import HASH
-from curate.group.union_find import forest, merged
+from curate.group.union_find import components_in_pieces, spanning_forest
 from curate.recipe.measures import Group
 
 Links = tuple[npt.NDArray[Any], ...]
@@ -23,7 +23,7 @@ Fingerprints = npt.NDArray[Any]
 """(n, words): uint64 of hashes, uint32 of MinHashes."""
 
 
-def counted(keys: pl.DataFrame, owned: pl.DataFrame | None = None) -> pl.DataFrame:
+def distinct_keys(keys: pl.DataFrame, owned: pl.DataFrame | None = None) -> pl.DataFrame:
     """Distinct keys in order, how many members have each, and whether it is owned: key, count, owned."""
     parts = [keys.select("key", count=pl.lit(1, pl.Int64), owned=pl.lit(value=False))]
     if owned is not None:
@@ -31,13 +31,13 @@ def counted(keys: pl.DataFrame, owned: pl.DataFrame | None = None) -> pl.DataFra
     return pl.concat(parts).group_by("key").agg(pl.col("count").sum(), pl.col("owned").any()).sort("key")
 
 
-def equal(values: pl.DataFrame) -> pl.DataFrame:
+def equal_groups(values: pl.DataFrame) -> pl.DataFrame:
     """Groups of equal keys (the keys are hashes already)."""
     found = values.filter((pl.col("count") > 1) | (pl.col("owned") & (pl.col("count") > 0)))
     return found.select("key", group=pl.col("key").bin.encode("hex"), size="count", owned="owned")
 
 
-def scoped(values: pl.DataFrame, entry: Group) -> pl.DataFrame:
+def near_groups(values: pl.DataFrame, entry: Group) -> pl.DataFrame:
     """Groups of near fingerprints, looked for in each scope by itself."""
     keys = values["key"].to_list()
     starts = [at for at, key in enumerate(keys) if not at or key[:HASH] != keys[at - 1][:HASH]]
@@ -47,12 +47,12 @@ def scoped(values: pl.DataFrame, entry: Group) -> pl.DataFrame:
     for start, end in zip(starts, [*starts[1:], len(keys)], strict=True):
         if end - start > 1 or values["count"][start] > 1:
             part = values.slice(start, end - start)
-            matrix = array([key[HASH:] for key in keys[start:end]], entry)
-            parts.append(linked(part, all_links(matrix, entry)))
+            matrix = fingerprint_matrix([key[HASH:] for key in keys[start:end]], entry)
+            parts.append(linked_groups(part, all_links(matrix, entry)))
     return pl.concat(parts)
 
 
-def array(fingerprints: Iterable[bytes], entry: Group) -> Fingerprints:
+def fingerprint_matrix(fingerprints: Iterable[bytes], entry: Group) -> Fingerprints:
     """Fingerprints of one length as a matrix: (n, words) uint64 of hashes, (n, permutations) uint32 of MinHashes.
 
     Raises:
@@ -89,11 +89,11 @@ def links(matrix: Fingerprints, entry: Group, job: int) -> Links:
     band = bands(count, width, entry)[job]
     pieces: Iterator[Any]
     if entry.within is not None:
-        pieces = hamming_chunks(matrix, entry.within, band)
+        pieces = hamming_pieces(matrix, entry.within, band)
     else:
-        pieces = jaccard_chunks(matrix, entry.jaccard or 1, band)
+        pieces = jaccard_pieces(matrix, entry.jaccard or 1, band)
     none = np.empty(0, np.int64)
-    return forest(count, pieces) or (none, none, none)
+    return spanning_forest(count, pieces) or (none, none, none)
 
 
 def all_links(matrix: Fingerprints, entry: Group) -> Iterator[Links]:
@@ -102,10 +102,10 @@ def all_links(matrix: Fingerprints, entry: Group) -> Iterator[Links]:
         yield links(matrix, entry, job)
 
 
-def linked(values: pl.DataFrame, found: Iterable[Links]) -> pl.DataFrame:
+def linked_groups(values: pl.DataFrame, found: Iterable[Links]) -> pl.DataFrame:
     """Groups that links connect: an id is a hash of the group's least key."""
     count = values.height
-    labels = merged(count, found)
+    labels = components_in_pieces(count, found)
     frame = values.with_columns(label=pl.Series(labels))
     frame = frame.with_columns(
         size=pl.col("count").sum().over("label"), owned=pl.col("owned").any().over("label"), mine=pl.col("count") > 0

@@ -14,9 +14,11 @@ from curate.recipe.compare import fault
 from curate.recipe.measures import ORDERS, Group
 from curate.recipe.recipe import Recipe
 from curate.recipe.section import RecipeError
+from curate.score.catalogue import Catalogue, column_kind
 from curate.score.identity import short_hash
-from curate.score.scorer import Catalogue, Scorer, column_kind
+from curate.score.scorer import Scorer
 from curate.store.columns import Column, folders_of
+from curate.store.dataset import range_names
 from curate.store.store import Store
 
 VERSION = 1
@@ -37,10 +39,8 @@ class Reference:
 
     store: Store
     folder: str
-
-    def files(self) -> list[str]:
-        """Its key files, in order."""
-        return sorted(self.store.names(self.folder))
+    files: tuple[str, ...]
+    """Its key files, in order."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,25 @@ class Grouping:
         return f"{self.home}/table"
 
     @property
+    def summary(self) -> str:
+        """The file that says what was grouped, and of how many shards; it is there once all tables are."""
+        return f"{self.home}/group.json"
+
+    @property
+    def ranges(self) -> str:
+        """The file that says into how many ranges its keys or clusters are cut."""
+        return f"{self.home}/ranges.json"
+
+    def file(self, step: str, name: str) -> str:
+        """The file of a step that bears a name."""
+        return f"{self.home}/{step}/{name}.parquet"
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether another run can be grouped ``against`` this: then its keys are a result like its tables."""
+        return self.entry.scope == "corpus" and self.entry.method in ("exact", "within", "jaccard")
+
+    @property
     def columns(self) -> Mapping[Kind, Columns]:
         """Its columns, as a scorer's."""
         return {self.kind: {**COLUMNS, **RANKED} if self.entry.method == "eps" else COLUMNS}
@@ -84,6 +103,11 @@ class Grouping:
 def columns_of(grouping: Grouping) -> dict[Kind, dict[str, Any]]:
     """Its entry in the catalogue of columns."""
     return {kind: dict(columns) for kind, columns in grouping.columns.items()}
+
+
+def range_files(store: Store, grouping: Grouping) -> list[str]:
+    """The files of its step ``groups``, one for each range of keys or clusters."""
+    return [grouping.file("groups", name) for name in range_names(store.get_json(grouping.ranges)["ranges"])]
 
 
 def resolve_groups(
@@ -150,23 +174,26 @@ def unfit(entry: Group, kind: Any) -> str | None:
 
 
 def reference(url: str, keys: str, entry: Group, where: str) -> Reference:
-    """The largest group of another run that was made of the same keys.
+    """The largest finished group of another run that was made of the same keys.
 
     Raises:
         RecipeError: there is none, with what there is.
     """
-    store, names, same = Store(url), list[str](), list[tuple[int, str]]()
+    store, names, same = Store(url), list[str](), list[tuple[int, str, list[str]]]()
     for folder in sorted(store.names("groups")):
         if not store.exists(f"groups/{folder}/group.json"):
+            names.append(f"{folder.rpartition('-')[0]} (not finished)")
             continue
         about = store.get_json(f"groups/{folder}/group.json")
-        names.append(f"{about['name']} ({about['group'].get('scope')}{'' if about['done'] else ', not finished'})")
+        names.append(f"{about['name']} ({about['group'].get('scope')})")
         mine = [each.model_dump(mode="json", exclude_none=True) for each in entry.after]
         gated = about["group"].get("after", []) not in ([], mine)
-        if about["keys"] == keys and about["done"] and about["group"].get("scope") == "corpus" and not gated:
-            same.append((about["shards"], folder))
+        if about["keys"] == keys and about["group"].get("scope") == "corpus" and not gated:
+            same.append((about["shards"], folder, about["chunks"]))
     if not same:
         remedy = "run `curate group` there with the same by:, method, scope: corpus and score (name, model, weights)"
         there = ", ".join(names) or "none"
         raise RecipeError(f"{where}.against: {url} has no finished group like this (there: {there}); {remedy}")
-    return Reference(store, f"groups/{max(same)[1]}/keys")
+    _, folder, chunks = max(same)
+    home = f"groups/{folder}/keys"
+    return Reference(store, home, tuple(f"{home}/{chunk}.parquet" for chunk in chunks))

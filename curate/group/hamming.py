@@ -16,7 +16,7 @@ from math import ceil, comb
 import numpy as np
 import numpy.typing as npt
 
-from curate.group.union_find import Ints, candidates, gathered, lefts
+from curate.group.union_find import Ints, candidates, in_larger_pieces, left_of
 
 Words = npt.NDArray[np.uint64]
 Links = tuple[Ints, Ints, npt.NDArray[np.int16]]
@@ -104,19 +104,19 @@ def hamming_links(values: Words, within: int, band: Band) -> Links:
         band: one of :func:`plan_hamming`.
 
     Memory: besides ``values`` at most 48 bytes a fingerprint of 64 bits or 56 of 256, about 50 MB of candidates, and
-    60 bytes a link. :func:`hamming_chunks` gives the links in pieces.
+    60 bytes a link. :func:`hamming_pieces` gives the links in pieces.
     """
     none = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int16)
     i, j, distance = (
-        np.concatenate(column) for column in zip(none, *hamming_chunks(values, within, band), strict=True)
+        np.concatenate(column) for column in zip(none, *hamming_pieces(values, within, band), strict=True)
     )
     order = np.argsort(i * len(values) + j)
     return i[order], j[order], distance[order]
 
 
-def hamming_chunks(values: Words, within: int, band: Band) -> Iterator[Links]:
+def hamming_pieces(values: Words, within: int, band: Band) -> Iterator[Links]:
     """The links of a job in pieces of a million or so, in an order of their own that is always the same."""
-    return gathered(_joined(values, within, band) if band.bits else _compared(values, within, band))
+    return in_larger_pieces(_joined(values, within, band) if band.bits else _compared(values, within, band))
 
 
 def _compared(values: Words, within: int, band: Band) -> Iterator[Links]:
@@ -198,7 +198,7 @@ def _near(
     x ^= columns[0].take(right, mode="clip")
     bits = np.bitwise_count(x)
     hits = np.flatnonzero(bits <= within)
-    left, right, distance = left[lefts(hits, repeats)], right[hits], bits[hits].astype(np.int16)
+    left, right, distance = left[left_of(hits, repeats)], right[hits], bits[hits].astype(np.int16)
     for column in columns[1:]:
         distance += np.bitwise_count(column.take(left, mode="clip") ^ column.take(right, mode="clip"))
         near = np.flatnonzero(distance <= within)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from curate.group.union_find import Ints, candidates, gathered
+from curate.group.union_find import Ints, candidates, in_larger_pieces
 
 Signatures = npt.NDArray[np.uint32]
 Links = tuple[Ints, Ints, npt.NDArray[np.float32]]
@@ -65,18 +65,18 @@ def jaccard_links(signatures: Signatures, threshold: float, band: Band) -> Links
       into blocks of 16,384 by signature. Similar texts in two blocks may stay unconnected.
 
     Memory: besides ``signatures`` 60 bytes a text, 50 MB, and 60 bytes a link; for a bucket of more than 1,024 texts
-    its signatures twice more. :func:`jaccard_chunks` gives the links in pieces.
+    its signatures twice more. :func:`jaccard_pieces` gives the links in pieces.
     """
     none = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    pieces = jaccard_chunks(signatures, threshold, band)
+    pieces = jaccard_pieces(signatures, threshold, band)
     i, j, estimate = (np.concatenate(column) for column in zip(none, *pieces, strict=True))
     order = np.argsort(i * len(signatures) + j)
     return i[order], j[order], estimate[order]
 
 
-def jaccard_chunks(signatures: Signatures, threshold: float, band: Band) -> Iterator[Links]:
+def jaccard_pieces(signatures: Signatures, threshold: float, band: Band) -> Iterator[Links]:
     """The links of a job in pieces of a million or so, in an order of their own that is always the same."""
-    return gathered(_linked(signatures, threshold, band)) if len(signatures) else iter(())
+    return in_larger_pieces(_linked(signatures, threshold, band)) if len(signatures) else iter(())
 
 
 def _linked(signatures: Signatures, threshold: float, band: Band) -> Iterator[Links]:

@@ -8,27 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import struct
-import time
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from curate.group.grouping import Grouping
 from curate.recipe.compare import opens
 from curate.report import Report, StopRun
 from curate.store import table
 from curate.store.columns import KEY, Column
+from curate.store.dataset import ROW_GROUP as ROW_GROUP
+from curate.store.dataset import ranges as ranges
+from curate.store.dataset import rows as rows
+from curate.store.job import Job
 from curate.store.raw_shard import RAW
 from curate.store.store import Store
 
 HASH = 16
 """Bytes of a hashed key, and of a scope's hash before a fingerprint."""
-ROW_GROUP = 8192
 SCHEMA = pa.schema(
     [
         pa.field("key", pa.binary(), nullable=False),
@@ -39,68 +40,37 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Consecutive shards that one job looks at; named after the first."""
-
-    shards: tuple[str, ...]
-
-    @property
-    def shard(self) -> str:
-        """The job's name."""
-        return self.shards[0]
-
-
-def chunks(shards: Sequence[str]) -> list[Chunk]:
-    """Shards in chunks of 1 to 64: enough jobs for many workers, and few files where there are many shards."""
-    size = min(64, max(1, len(shards) // 32))
-    return [Chunk(tuple(shards[start : start + size])) for start in range(0, len(shards), size)]
-
-
-RANGE = 4_000_000
-"""About how many rows one job holds at once."""
-
-
-def ranges(store: Store, folder: str, size: int = RANGE, most: int = 1 << 16) -> list[str]:
-    """Jobs of about ``size`` of the sorted rows in a folder's files, by a look at the first, middle and last file."""
-    there = sorted(store.names(folder))
-    counts = []
-    for name in (there[0], there[len(there) // 2], there[-1]):
-        with store.local(f"{folder}/{name}") as path:
-            counts.append(pq.read_metadata(path).num_rows)
-    total = max(1, min(most, round(sum(counts) / 3 * len(there) / size)))
-    return [f"{each:05d}" for each in range(total)]
-
-
-def rows(store: Store, names: Sequence[str], wanted: Any = None, columns: list[str] | None = None) -> pl.DataFrame:
-    """Some rows and columns of parquet files."""
-    if not names:
-        return pl.DataFrame()
-    frame = pl.from_arrow(store.dataset(names).to_table(filter=wanted, columns=columns))
-    assert isinstance(frame, pl.DataFrame)
-    return frame
-
-
-@dataclass(frozen=True)
-class KeysWorker:
-    """Writes the sorted keys of a chunk."""
+class WriteKeys:
+    """Writes the sorted keys of a chunk, with the content hash of each raw shard as a note."""
 
     store: Store
     grouping: Grouping
 
-    def __call__(self, chunk: Chunk) -> Report:
-        """Writes ``keys/NNNNN.parquet``, with the content hash of each raw shard as a note."""
-        began, notes = time.monotonic(), {}
-        frames = []
-        for shard in chunk.shards:
+    def __call__(self, job: Job) -> Report:
+        """``args``: the shards of the chunk."""
+        notes, frames = {}, []
+        for shard in job.args:
             notes[f"raw.{shard}"] = content = content_of(self.store, shard)
             found = members(self.store, self.grouping, shard, content)
             frames.append(found.drop_nulls("key").select("key", pl.lit(shard).alias("shard"), *KEY))
-        rows = pl.concat(frames).sort("key", "shard", *KEY)
-        with self.store.writing(f"{self.grouping.home}/keys/{chunk.shard}.parquet") as path:
-            table.write(path, rows.to_arrow().cast(SCHEMA), ROW_GROUP, **notes)
-        report = Report(chunk.shard, seconds=time.monotonic() - began)
-        report.counts["members"] = rows.height
-        return report
+        keys = pl.concat(frames).sort("key", "shard", *KEY)
+        return write(self.store, job, "members", keys, SCHEMA, ROW_GROUP, **notes)
+
+
+def write(
+    store: Store, job: Job, what: str, frame: pl.DataFrame, schema: pa.Schema, row_group: int = 100_000, **notes: str
+) -> Report:
+    """Writes the only file of a job; the report counts its rows as ``what``."""
+    (target,) = job.targets
+    with store.writing(target.name) as path:
+        table.write(path, frame.select(schema.names).to_arrow().cast(schema), row_group, **notes)
+    return Report(job.name, Counter({what: frame.height}))
+
+
+def read_by(grouping: Grouping, shard: str) -> tuple[str, ...]:
+    """The files that ``members`` reads of a shard."""
+    columns = {column.file(shard) for column in (*grouping.by, *grouping.gates)}
+    return tuple(sorted(columns | {f"{RAW}/{shard}.parquet"}))
 
 
 def content_of(store: Store, shard: str) -> str:

@@ -42,47 +42,6 @@ class Links:
     similarity: Floats
 
 
-def fit(sample: Floats, clusters: int, iterations: int, seed: int) -> Floats:
-    """Centroids (k, d) of unit length by faiss' spherical k-means on all of the sample (n, d); k <= clusters.
-
-    With no more distinct vectors than clusters, they are the centroids. It runs on one thread: the last bits of a
-    matrix product, and with them who is nearest, depend on how threads share it.
-    """
-    import faiss  # half a second, which no other command should wait for
-
-    rows = _unit(sample)
-    rows = rows[rows.any(axis=1)]
-    distinct = {sha256(row.tobytes()).digest(): at for at, row in enumerate(rows)}
-    if len(distinct) <= clusters:
-        return rows[sorted(distinct.values())]
-    every = {"min_points_per_centroid": 1, "max_points_per_centroid": len(rows)}
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        kmeans = faiss.Kmeans(rows.shape[1], clusters, niter=iterations, seed=seed, spherical=True, **every)
-        kmeans.train(rows)
-    finally:
-        faiss.omp_set_num_threads(threads)
-    centroids = _unit(np.asarray(kmeans.centroids))
-    return centroids[centroids.any(axis=1)]
-
-
-def assign(vectors: Vectors, centroids: Floats) -> tuple[npt.NDArray[np.int32], Floats]:
-    """The centroid with the largest cosine for each of (n, d) vectors, the first of equals, and that cosine."""
-    centres = _unit(centroids)
-    cluster, similarity = np.zeros(len(vectors), np.int32), np.zeros(len(vectors), np.float32)
-    size = max(64, (1 << 22) // len(centres))
-    for at in range(0, len(vectors), size):
-        block = _unit(vectors[at : at + size])
-        products = block @ centres.T
-        limit = products.max(axis=1) - 2 * _margin(centres.shape[1])
-        row, centre = np.divmod(np.flatnonzero(products >= limit[:, None]), len(centres))
-        cosines = _cosines(block, row, centres, centre)
-        best = np.lexsort((centre, -cosines, row))[np.searchsorted(row, np.arange(len(block)))]
-        cluster[at : at + size], similarity[at : at + size] = centre[best], cosines[best]
-    return cluster, similarity
-
-
 def order(
     similarity: Floats, ids: Sequence[Any] | npt.NDArray[Any], keep: Literal["hard", "easy", "random"], seed: int = 0
 ) -> Indices:
@@ -108,7 +67,7 @@ def duplicates(vectors: Vectors, order: Indices, eps: float, most: int = 16) -> 
     """
     limit = np.float32(1 - eps)
     order = np.asarray(order, np.int64)
-    rows = _unit(vectors, order)
+    rows = unit_vectors(vectors, order)
     sketch = _sketch(rows, limit)
     parts: list[Triples] = []
     for top in range(0, len(rows), ROWS):
@@ -128,7 +87,7 @@ def duplicates(vectors: Vectors, order: Indices, eps: float, most: int = 16) -> 
 def near(vectors: Vectors, cosine: float) -> Iterator[Triples]:
     """All pairs i < j with at least this cosine in float32, and their cosines, in chunks of up to 32,768."""
     limit = np.nextafter(np.float32(cosine), np.float32(-2))
-    rows = _unit(vectors)
+    rows = unit_vectors(vectors)
     sketch = _sketch(rows, limit)
     for top in range(0, len(rows), ROWS):
         floor = np.full(min(ROWS, len(rows) - top), limit)
@@ -137,7 +96,7 @@ def near(vectors: Vectors, cosine: float) -> Iterator[Triples]:
                 yield earlier, later, similarity
 
 
-def _unit(vectors: npt.NDArray[Any], order: Indices | None = None) -> Floats:
+def unit_vectors(vectors: npt.NDArray[Any], order: Indices | None = None) -> Floats:
     """The vectors, in this order, with length 1 as float32; those that are zero or not finite as zeros."""
     unit = np.empty((len(vectors) if order is None else len(order), vectors.shape[1]), np.float32)
     for at in range(0, len(unit), CHUNK):
@@ -174,7 +133,7 @@ def _squares(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.asarray(np.einsum("nd,nd->n", rows, rows))
 
 
-def _margin(width: int) -> np.float32:
+def margin(width: int) -> np.float32:
     """4 d u, more than what rounding does to unit vectors and to their float32 dot product, in any order."""
     return np.float32(width * 2.0**-22)
 
@@ -204,7 +163,7 @@ def _sketch(rows: Floats, limit: np.float32) -> Floats | None:
     for at in range(0, count, CHUNK):
         inside = np.take(rows[at : at + CHUNK], kept, axis=1)
         sketch[at : at + CHUNK, :-1] = inside
-        sketch[at : at + CHUNK, -1] = np.sqrt(np.maximum(1 - _squares(inside), 0) + _margin(width))
+        sketch[at : at + CHUNK, -1] = np.sqrt(np.maximum(1 - _squares(inside), 0) + margin(width))
     return sketch
 
 
@@ -215,11 +174,11 @@ def _near(rows: Floats, sketch: Floats | None, top: int, left: int, floor: Float
     """
     if not np.isfinite(floor).any():
         return
-    margin = _margin(rows.shape[1])
+    slack = margin(rows.shape[1])
     below = slice(top, top + len(floor))
     right = min(left + COLUMNS, below.stop)
     if sketch is not None:
-        at, column = _above(sketch[below], sketch[left:right], floor - margin)
+        at, column = _above(sketch[below], sketch[left:right], floor - slack)
         pairs = _before(top + at, left + column)
         if len(pairs[0]) * DENSE <= ROWS * COLUMNS:
             yield from _checked(rows, *pairs, top, floor)
@@ -230,7 +189,7 @@ def _near(rows: Floats, sketch: Floats | None, top: int, left: int, floor: Float
         live = first + np.flatnonzero(np.isfinite(floor[first:]))
         if len(live):
             left_ = ours[first:] if len(live) == len(floor) - first else ours[live]
-            at, column = _above(left_, rows[tile : min(tile + TILE, right)], floor[live] - margin)
+            at, column = _above(left_, rows[tile : min(tile + TILE, right)], floor[live] - slack)
             yield from _checked(rows, *_before(top + live[at], tile + column), top, floor)
 
 
@@ -249,12 +208,12 @@ def _before(later: Indices, earlier: Indices) -> tuple[Indices, Indices]:
 def _checked(rows: Floats, later: Indices, earlier: Indices, top: int, floor: Floats) -> Iterator[Triples]:
     """Those of the pairs whose cosine is above the later one's floor."""
     if len(later):
-        similarity = _cosines(rows, later, rows, earlier)
+        similarity = exact_cosines(rows, later, rows, earlier)
         above = similarity > floor[later - top]
         yield later[above], earlier[above], similarity[above]
 
 
-def _cosines(left: Floats, i: Indices, right: Floats, j: Indices) -> Floats:
+def exact_cosines(left: Floats, i: Indices, right: Floats, j: Indices) -> Floats:
     """Cosines of left[i] with right[j], of unit vectors, as the head of this file defines them."""
     if len(i) > 8 * CHUNK:
         rows, columns = np.unique(i), np.unique(j)

@@ -1,162 +1,248 @@
-"""Steps: how the work of a group is cut into independent jobs, each of which writes one file. Compares nothing."""
+"""Steps: the work of a group as phases: which files it makes, from which, and which of them stay. Compares nothing.
+
+What stays: a table for each shard; with ``eps`` the witnesses, which select reads; where another run can be grouped
+against this, the keys; and, last, ``group.json``. All else is there for the tables only, and is made again if they need
+it::
+
+    keys       each chunk of shards      what is compared, sorted                 equal, near
+    values     one job                   distinct fingerprints                    near in the corpus
+    links      each band                 pairs of near fingerprints               near in the corpus
+    sample, centroids, vectors           embeddings by their nearest centroid     cosine, eps
+    groups     each range of keys, or of clusters; one job near in the corpus     all but within documents
+    table      each chunk of shards      group and size of each segment           all
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import polars as pl
-import pyarrow as pa
-import pyarrow.dataset as ds
-
-from curate.group.grouping import Grouping
-from curate.group.keys import Chunk, content_of, members, rows
-from curate.report import Report, conserve
-from curate.store import table
-from curate.store.columns import KEY, StaleScores
+from curate.group.clusters import (
+    PER_JOB,
+    AssignVectors,
+    CompareClusters,
+    FitCentroids,
+    SampleVectors,
+    sampled_shards,
+)
+from curate.group.grouping import Grouping, range_files
+from curate.group.keys import WriteKeys, read_by
+from curate.group.matching import ConnectLinks, DistinctValues, GroupRange, LinkBand, band_count
+from curate.group.membership import TablesByKey, TablesByShard, TablesOfDocuments
+from curate.recipe.measures import Group
+from curate.recipe.recipe import Resource
+from curate.report import Report
+from curate.store.chunks import Chunk, chunks
+from curate.store.dataset import RANGE, range_names, ranges
+from curate.store.job import Job, OneByOne, Phase, Target
 from curate.store.store import Store
 
 ONE = "00000"
 """The name of a step's only job."""
 
 
+def phases(store: Store, grouping: Grouping, shards: Sequence[str], needs: Resource) -> Iterator[Phase]:
+    """The phases of one grouping over these shards: those that make what stays, each with what it needs ``first``."""
+    layout = Layout(store, grouping, tuple(shards), needs)
+    if grouping.is_reference:
+        yield _keys(layout)
+    if grouping.entry.method == "eps":
+        yield from _compared(layout, first=partial(_vectors, layout))
+    yield _tables(layout)
+    job = Job(ONE, (Target(grouping.summary, (layout.folder("table"),)),))
+    names = tuple(chunk.name for chunk in layout.chunks)
+    yield layout.phase([job], WriteSummary(store, grouping, len(shards), names))
+
+
+def witness_files(store: Store, grouping: Grouping) -> list[str]:
+    """The files of a finished group by ``eps`` that say which vectors resemble which, one for a range of clusters.
+
+    Columns: shard, document, position, group, size, owned, rank, centroid, nearest, witnesses (ranks in the group).
+    """
+    return range_files(store, grouping)
+
+
 @dataclass(frozen=True)
-class Step:
-    """Some independent jobs: what remains of them, and how many are done."""
-
-    name: str
-    todo: Sequence[Any]
-    done: int
-    worker: Callable[[Any], Report]
-
-
-@dataclass(frozen=True)
-class Context:
-    """What the workers of a grouping share."""
+class Layout:
+    """A grouping over some shards: how its work is cut into jobs, and which files those make."""
 
     store: Store
     grouping: Grouping
     shards: tuple[str, ...]
+    needs: Resource
 
     @property
-    def done(self) -> bool:
-        """Whether the group was finished, and every table is still there."""
-        name = f"{self.grouping.home}/group.json"
-        if not self.store.exists(name) or not self.store.get_json(name)["done"]:
-            return False
-        there = self.store.names(self.grouping.folder)
-        return all(f"{shard}.parquet" in there for shard in self.shards)
+    def chunks(self) -> list[Chunk]:
+        """The chunks of its shards."""
+        return chunks(self.shards)
 
-    def name(self, step: str, job: str) -> str:
-        """The file that a job writes."""
-        return f"{self.grouping.home}/{step}/{job}.parquet"
+    def folder(self, step: str) -> str:
+        """The set of all files of a step."""
+        return f"{self.grouping.home}/{step}/"
 
-    def read(
-        self, step: str, wanted: Any = None, columns: list[str] | None = None, job: str | None = None
-    ) -> pl.DataFrame:
-        """All files of a step as one frame, or one job's, or the rows that a filter wants."""
-        there = sorted(self.store.names(f"{self.grouping.home}/{step}"))
-        names = [
-            f"{self.grouping.home}/{step}/{name}" for name in there if job in (None, name.removesuffix(".parquet"))
-        ]
-        return rows(self.store, names, wanted, columns)
+    def files(self, step: str) -> tuple[str, ...]:
+        """The files of a step that has one for each chunk."""
+        return tuple(self.grouping.file(step, chunk.name) for chunk in self.chunks)
 
-    def step(self, name: str, jobs: Sequence[Any], worker: Callable[[Any], Report]) -> Step:
-        """A step with the jobs that have no file yet."""
-        there = self.store.names(f"{self.grouping.home}/{name}")
-        todo = [job for job in jobs if not {f"{name}.parquet" for name in written_by(job)} <= there]
-        return Step(name, todo, len(jobs) - len(todo), worker)
+    def phase(
+        self,
+        jobs: Sequence[Job],
+        work: Callable[[Job], Report],
+        step: str = "",
+        first: Callable[[], Iterator[Phase]] | None = None,
+    ) -> Phase:
+        """Jobs with what does them; ``step``: the one whose files are complete then."""
+        seals = self.folder(step) if step else ""
+        return Phase(f"group {self.grouping.name}", jobs, OneByOne(work), self.needs, first, seals)
 
+    def job(self, step: str, name: str, reads: tuple[str, ...], args: Any = None) -> Job:
+        """A job that makes one file of a step."""
+        return Job(name, (Target(self.grouping.file(step, name), reads),), args)
 
-def written_by(job: Any) -> Sequence[str]:
-    """The names of a job's files: a chunk's tables are one for each shard."""
-    return job.shards if isinstance(job, Tables) else (job.shard if isinstance(job, Chunk) else str(job),)
+    def chunk_job(self, step: str, chunk: Chunk, *more: str) -> Job:
+        """A job that makes one file of a step from the shards of a chunk, and more."""
+        reads = tuple(name for shard in chunk.shards for name in read_by(self.grouping, shard))
+        return self.job(step, chunk.name, (*reads, *more), chunk.shards)
 
+    def table_job(self, chunk: Chunk, *more: str) -> Job:
+        """A job that makes the tables of a chunk."""
+        grouping = self.grouping
+        return Job(
+            chunk.name,
+            tuple(Target(grouping.file("table", each), (*read_by(grouping, each), *more)) for each in chunk.shards),
+        )
 
-def tables(several: Sequence[Chunk]) -> list[Chunk]:
-    """Chunks as jobs that write a table for each of their shards."""
-    return [Tables(chunk.shards) for chunk in several]
-
-
-class Tables(Chunk):
-    """A chunk that is done when each of its shards has a table."""
-
-
-def chunk_notes(context: Context, step: str, chunk: Chunk) -> dict[str, str]:
-    """The hashes of the raw shards of a chunk when a step looked at them."""
-    with context.store.local(context.name(step, chunk.shards[0])) as path:
-        return {shard: table.note(path, f"raw.{shard}") for shard in chunk.shards}
+    def range_jobs(self, step: str) -> list[Job]:
+        """A job for each range, which reads all files of a step."""
+        files = range_files(self.store, self.grouping)
+        reads = (self.folder(step),)
+        return [Job(f"{at:05d}", (Target(file, reads),), at) for at, file in enumerate(files)]
 
 
-def write(
-    context: Context,
+def _keys(layout: Layout) -> Phase:
+    """What is compared, sorted."""
+    jobs = [layout.chunk_job("keys", chunk) for chunk in layout.chunks]
+    return layout.phase(jobs, WriteKeys(layout.store, layout.grouping), "keys")
+
+
+def _tables(layout: Layout) -> Phase:
+    """The tables, and first what only they read."""
+    store, grouping, entry = layout.store, layout.grouping, layout.grouping.entry
+    if entry.scope == "document":
+        jobs = [layout.table_job(chunk) for chunk in layout.chunks]
+        return layout.phase(jobs, TablesOfDocuments(store, grouping), "table")
+    compared, first = _before_tables(entry)
+    groups = layout.folder("groups")
+    jobs = [layout.table_job(chunk, grouping.file(compared, chunk.name), groups) for chunk in layout.chunks]
+    by_key = TablesByKey(store, grouping, grouping.file("groups", ONE))
+    work = by_key if first is _near_keys else TablesByShard(store, grouping, compared)
+    return layout.phase(jobs, work, "table", partial(first, layout))
+
+
+def _before_tables(entry: Group) -> tuple[str, Callable[[Layout], Iterator[Phase]]]:
+    """The step that lists what was compared, and the phases of which only the tables read the files."""
+    if entry.method == "eps":
+        return "vectors", _vectors
+    if entry.method == "cosine":
+        return "vectors", _near_vectors
+    return "keys", _key_ranges if entry.method == "exact" or entry.scope == "domain" else _near_keys
+
+
+def _key_ranges(layout: Layout) -> Iterator[Phase]:
+    """Groups of equal keys, or of near ones within scopes."""
+    if not layout.grouping.is_reference:
+        yield _keys(layout)
+    yield _ranges(layout, "keys")
+    jobs, keys = layout.range_jobs("keys"), layout.files("keys")
+    yield layout.phase(jobs, GroupRange(layout.store, layout.grouping, keys, len(jobs)), "groups")
+
+
+def _near_keys(layout: Layout) -> Iterator[Phase]:
+    """Groups of fingerprints that are near in the corpus."""
+    store, grouping = layout.store, layout.grouping
+    job = layout.job("values", ONE, (layout.folder("keys"),))
+    yield layout.phase([job], DistinctValues(store, grouping, layout.files("keys")))
+    values = grouping.file("values", ONE)
+    names = range_names(band_count(store, values, grouping.entry))
+    jobs = [layout.job("links", name, (values,), at) for at, name in enumerate(names)]
+    yield layout.phase(jobs, LinkBand(store, grouping.entry, values), "links")
+    links = tuple(grouping.file("links", name) for name in names)
+    job = layout.job("groups", ONE, (values, layout.folder("links")))
+    yield layout.phase([job], ConnectLinks(store, values, links), "groups")
+
+
+def _vectors(layout: Layout) -> Iterator[Phase]:
+    """Embeddings by cluster."""
+    store, grouping = layout.store, layout.grouping
+    looked = sampled_shards(layout.shards)
+    jobs = [layout.chunk_job("sample", chunk) for chunk in chunks(looked)]
+    yield layout.phase(jobs, SampleVectors(store, grouping, len(looked)), "sample")
+    sample = tuple(grouping.file("sample", job.name) for job in jobs)
+    job = layout.job("centroids", ONE, (layout.folder("sample"),))
+    yield layout.phase([job], FitCentroids(store, grouping.entry, sample))
+    centroids = grouping.file("centroids", ONE)
+    jobs = [layout.chunk_job("vectors", chunk, centroids) for chunk in layout.chunks]
+    yield layout.phase(jobs, AssignVectors(store, grouping, centroids), "vectors")
+
+
+def _near_vectors(layout: Layout) -> Iterator[Phase]:
+    """Groups of near embeddings within clusters."""
+    yield from _vectors(layout)
+    yield from _compared(layout)
+
+
+def _compared(layout: Layout, first: Callable[[], Iterator[Phase]] | None = None) -> Iterator[Phase]:
+    """What is near within the clusters; ``first`` makes the embeddings by cluster."""
+    entry = layout.grouping.entry
+    yield _ranges(layout, "vectors", PER_JOB, entry.clusters or 1, first)
+    jobs = layout.range_jobs("vectors")
+    work = CompareClusters(layout.store, entry, layout.files("vectors"), len(jobs))
+    yield layout.phase(jobs, work, "groups", first)
+
+
+def _ranges(
+    layout: Layout,
     step: str,
-    job: str,
-    frame: pl.DataFrame,
-    schema: pa.Schema,
-    began: float,
-    row_group: int = 100_000,
-) -> Report:
-    """Writes the file of a job."""
-    with context.store.writing(context.name(step, job)) as path:
-        table.write(path, frame.select(schema.names).to_arrow().cast(schema), row_group)
-    report = Report(job, seconds=time.monotonic() - began)
-    report.counts[step] = frame.height
-    return report
+    size: int = RANGE,
+    most: int = 1 << 16,
+    first: Callable[[], Iterator[Phase]] | None = None,
+) -> Phase:
+    """Says into how many ranges the rows of a step's files are cut."""
+    job = Job(ONE, (Target(layout.grouping.ranges, (layout.folder(step),)),))
+    return layout.phase([job], CountRanges(layout.store, layout.files(step), size, most), first=first)
 
 
 @dataclass(frozen=True)
-class ShardTables:
-    """Brings what was found of the segments of a chunk back to their shards; ``first`` is the step that looked."""
+class CountRanges:
+    """Says into how many ranges of about ``size`` rows files are cut."""
 
-    context: Context
-    first: str
-    without: tuple[str, ...] = ()
+    store: Store
+    files: tuple[str, ...]
+    size: int
+    most: int
 
-    def __call__(self, chunk: Chunk) -> Report:
-        """Writes the tables that are missing."""
-        began, report, context = time.monotonic(), Report(chunk.shard), self.context
-        notes = chunk_notes(context, self.first, chunk)
-        found = context.read("groups", ds.field("shard").isin(list(chunk.shards))).drop(self.without)
-        looked = context.read(self.first, ds.field("shard").isin(list(chunk.shards)), ["shard", *KEY], chunk.shard)
-        found = looked.join(found, on=["shard", *KEY], how="left")
-        for shard in chunk.shards:
-            write_table(context, shard, notes[shard], found.filter(pl.col("shard") == shard), report)
-        report.seconds = time.monotonic() - began
-        return report
+    def __call__(self, job: Job) -> Report:
+        """Writes the number."""
+        (target,) = job.targets
+        self.store.put_json(target.name, {"ranges": len(ranges(self.store, self.files, self.size, self.most))})
+        return Report(job.name)
 
 
-def write_table(context: Context, shard: str, content: str, found: pl.DataFrame, report: Report) -> None:
-    """Writes a shard's table: a row for each segment that was looked at, whatever came of it.
+@dataclass(frozen=True)
+class WriteSummary:
+    """What a grouping's folder says of itself: ``chunks`` names its key files, if it has any."""
 
-    One that was gated out, or is alone, has size 1 and no group; one with nothing to compare has nulls.
-    """
-    grouping, store = context.grouping, context.store
-    name = f"{grouping.folder}/{shard}.parquet"
-    columns = grouping.columns[grouping.kind]
-    if content_of(store, shard) != content:
-        raise StaleScores(f"{grouping.home}: grouped with another raw shard {shard}; delete that folder and run again")
-    if store.exists(name):
-        return
-    looked = members(store, grouping, shard, content)
-    present = pl.col("key").is_not_null() | pl.col("gated")
-    kept = [each for each in columns if each in found.columns]
-    looked = looked.join(found.select(*KEY, *kept), on=KEY, how="left", maintain_order="left").with_columns(
-        size=pl.when(present).then(pl.col("size").fill_null(1)),
-        owned=pl.when(present).then(pl.col("owned").fill_null(value=False)),
-    )
-    schema = table.score_schema(columns)
-    with store.writing(name) as path:
-        table.write(path, looked.select(schema.names).to_arrow().cast(schema), raw=content)
-    conserve("members", shard, found.height, looked["key"].len() - looked["key"].null_count())
-    report.counts["segments"] += looked.height
-    report.counts["with company"] += looked["group"].len() - looked["group"].null_count()
+    store: Store
+    grouping: Grouping
+    shards: int
+    chunks: tuple[str, ...]
 
-
-def about(context: Context, *, done: bool) -> dict[str, Any]:
-    """What a grouping's folder says of itself."""
-    grouping = context.grouping
-    entry = grouping.entry.model_dump(mode="json", exclude={"keep"}, exclude_none=True)
-    return {"name": grouping.name, "keys": grouping.keys, "group": entry, "shards": len(context.shards), "done": done}
+    def __call__(self, job: Job) -> Report:
+        """Writes it."""
+        (target,) = job.targets
+        entry = self.grouping.entry.model_dump(mode="json", exclude={"keep"}, exclude_none=True)
+        about = {"name": self.grouping.name, "keys": self.grouping.keys, "group": entry}
+        self.store.put_json(target.name, about | {"shards": self.shards, "chunks": self.chunks})
+        return Report(job.name)

@@ -1,6 +1,6 @@
-"""Link: what the ways of linking near-duplicates share. Candidates in bounded pieces; components of the links found.
+"""Union-find: the components of links that come in bounded pieces, and candidates for links. Decides on no link.
 
-Knows no fingerprint and no threshold; :mod:`curate.hamming` and :mod:`curate.jaccard` decide what is a link.
+Knows no fingerprint and no threshold: those are the business of ``hamming`` and ``jaccard``, which share this.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def candidates(first: npt.NDArray[Any], counts: npt.NDArray[Any], most: int) -> 
         yield right, span, repeats
 
 
-def lefts(hits: Ints, repeats: Ints) -> Ints:
+def left_of(hits: Ints, repeats: Ints) -> Ints:
     """Which of the span is the left of each candidate in ``hits``, which are places in ``right``."""
     if len(hits) * 16 > repeats.sum():
         return np.repeat(np.arange(len(repeats)), repeats)[hits]
     return np.searchsorted(np.cumsum(repeats), hits, "right")
 
 
-def gathered(pieces: Iterable[tuple[npt.NDArray[Any], ...]], least: int = 1 << 20) -> Iterator[Any]:
+def in_larger_pieces(pieces: Iterable[tuple[npt.NDArray[Any], ...]], least: int = 1 << 20) -> Iterator[Any]:
     """The same links in larger pieces: of ``least`` or more, but for the last."""
     held: list[tuple[npt.NDArray[Any], ...]] = []
     count = 0
@@ -72,7 +72,7 @@ def components(n: int, i: npt.NDArray[Any], j: npt.NDArray[Any]) -> Ints:
     return np.asarray(least[label], np.int64)
 
 
-def merged(n: int, links: Iterable[tuple[npt.NDArray[Any], ...]]) -> Ints:
+def components_in_pieces(n: int, links: Iterable[tuple[npt.NDArray[Any], ...]]) -> Ints:
     """:func:`components` of links that come in pieces (i, j, ...), with one piece in memory at a time.
 
     16 bytes an item besides the piece. A piece costs some 10 ns an item, so it should hold n / 100 links or more.
@@ -83,7 +83,7 @@ def merged(n: int, links: Iterable[tuple[npt.NDArray[Any], ...]]) -> Ints:
     return found
 
 
-def forest(n: int, links: Iterable[tuple[npt.NDArray[Any], ...]]) -> tuple[npt.NDArray[Any], ...] | None:
+def spanning_forest(n: int, links: Iterable[tuple[npt.NDArray[Any], ...]]) -> tuple[npt.NDArray[Any], ...] | None:
     """Of links that come in pieces (i, j, ...), at most n - 1 that connect the same items; None without links.
 
     What a job should keep where only components are wanted: a cluster of 100,000 has five thousand million links.

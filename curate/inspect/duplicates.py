@@ -13,7 +13,6 @@ import pyarrow.dataset as ds
 
 from curate.group.grouping import Grouping
 from curate.group.keys import HASH, content_of, members, rows
-from curate.group.steps import Context
 from curate.inspect.explain import find
 from curate.recipe.section import RecipeError
 from curate.run.run import Run
@@ -56,7 +55,7 @@ def of(run: Run, name: str, pictures: Path | None = None) -> Iterator[Kin]:
     """
     for shard, document in find(run, name):
         for grouping in run.grouped:
-            if not Context(run.store, grouping, tuple(run.scored)).done:
+            if not run.store.exists(grouping.summary):
                 raise RecipeError(
                     f"{run.store.url}: group {grouping.name!r} is not finished: curate group {run.resolved.path}"
                 )

@@ -17,7 +17,7 @@ from curate.pack.sample import Curated, Entry
 from curate.pack.shard_tables import Key, ShardTables
 from curate.recipe.output import Pack
 from curate.report import StopRun, conserve
-from curate.score.scorer import masker
+from curate.score.plugins import masker
 from curate.store.raw_shard import RawShard, open_shard
 from curate.store.store import Store
 

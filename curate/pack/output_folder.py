@@ -12,7 +12,7 @@ from typing import Any
 from curate.plugin import SCALARS
 from curate.recipe.output import Pack, Place
 from curate.recipe.recipe import Recipe
-from curate.score.scorer import Catalogue
+from curate.score.catalogue import Catalogue
 from curate.select.decide import Addition
 from curate.store.columns import SOURCE
 

@@ -16,7 +16,9 @@ from curate.recipe.compare import fault
 from curate.recipe.recipe import Recipe
 from curate.recipe.recipe_file import load
 from curate.recipe.section import RecipeError, nearest
-from curate.score.scorer import Catalogue, Scorer, catalogue, column_kind, known_type, masker, resolve
+from curate.score.catalogue import Catalogue, catalogue, column_kind, known_type
+from curate.score.plugins import masker
+from curate.score.scorer import Scorer, resolve
 from curate.select.decide import COUNTS
 from curate.source.corpus import load_reader
 

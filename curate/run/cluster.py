@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -112,19 +113,21 @@ class Pool:
 
     def drop(self, actor: Any) -> list[Job]:
         """Ends an actor; the jobs that it held."""
+        ray.kill(actor)
+        return self.take(actor)
+
+    def take(self, actor: Any) -> list[Job]:
+        """Takes all jobs from an actor, which gets no more; the jobs."""
         jobs = self.held.pop(actor)
         for ref in jobs:
             del self.owner[ref]
         self.retired.discard(actor)
-        ray.kill(actor)
         return list(jobs.values())
 
-    def doubt(self, actor: Any) -> None:
-        """An actor does not answer. Ray finds out whether its process died, or its node, and answers this call."""
-        jobs = self.held.pop(actor)
-        for ref in jobs:
-            del self.owner[ref]
-        self.doubtful[actor.__ray_ready__.remote()] = actor, list(jobs.values())
+    def doubt(self, actor: Any, jobs: list[Job]) -> None:
+        """An actor does not answer. It is asked until Ray knows whether its process died, or its node."""
+        time.sleep(0.1)
+        self.doubtful[actor.__ray_ready__.remote()] = actor, jobs
 
     def close(self) -> list[Any]:
         """Ends the actors that are busy or not up yet, and gives back the idle ones."""
@@ -166,11 +169,8 @@ class RayCluster:
         doubt = pool.doubtful.pop(ref, None)
         try:
             outcome = ray.get(ref)
-        except ActorUnavailableError as error:
-            if doubt:
-                self._lost(pool, work, *doubt, error)
-            else:
-                pool.doubt(pool.owner[ref])
+        except ActorUnavailableError:
+            pool.doubt(*(doubt or (pool.owner[ref], pool.take(pool.owner[ref]))))
         except RayError as error:
             cause = cause_of(error)
             if isinstance(cause, StopRun):

@@ -16,7 +16,7 @@ from curate.recipe.section import RecipeError
 from curate.run.bind import Resolved
 from curate.run.plan import Plan
 from curate.score import measure
-from curate.select import verdicts
+from curate.select import binding
 from curate.store.columns import folders_of
 from curate.store.job import Job, Phase
 from curate.store.ledger import Ledger
@@ -90,10 +90,10 @@ class Run:
         return {name: folder for name, folder in found.items() if name != "raw" and (own or name != "source")}
 
     @property
-    def decision(self) -> verdicts.Decision:
+    def decision(self) -> binding.Decision:
         """What decides, with everything that it reads."""
         resolved = self.resolved
-        return verdicts.decision(resolved.recipe, resolved.scorers, resolved.known, self.grouped, self.scored)
+        return binding.decision(resolved.recipe, resolved.scorers, resolved.known, self.grouped, self.scored)
 
     @property
     def verdicts(self) -> str:

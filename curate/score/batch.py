@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,31 +29,34 @@ BROKEN = object()
 
 
 class Batcher:
-    """Collects keyed items, each key once, and calls a scorer on full batches; ``results`` maps key -> result."""
+    """Collects numbered items, and calls a scorer on full batches; what is never added has no result."""
 
-    def __init__(self, name: str, call: Callable[[list[Any]], Any], size: int) -> None:
-        self.results: dict[Hashable, Any] = {}
+    def __init__(self, name: str, call: Callable[[list[Any]], Any], size: int, items: int) -> None:
+        self._results: list[Any] = [None] * items
         self._name, self._call, self._size = name, call, size
-        self._keys: list[Hashable] = []
+        self._numbers: list[int] = []
         self._items: list[Any] = []
         self._bytes = 0
 
-    def add(self, key: Hashable, item: Any) -> None:
-        """Takes an item unless its key was there before; may call the scorer."""
-        if key in self.results:
-            return
-        self.results[key] = None
-        self._keys.append(key)
+    def add(self, number: int, item: Any) -> None:
+        """Takes an item; may call the scorer."""
+        self._numbers.append(number)
         self._items.append(item)
         self._bytes += weight(item)
         if len(self._items) >= self._size or self._bytes >= BUDGET:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
-        """Calls the scorer on what has been collected."""
+    def finished(self) -> list[Any]:
+        """The results by number, those of the last batch included."""
+        self._flush()
+        return self._results
+
+    def _flush(self) -> None:
         if self._items:
-            self.results.update(zip(self._keys, checked(self._name, self._call, self._items), strict=True))
-        self._keys, self._items, self._bytes = [], [], 0
+            results = checked(self._name, self._call, self._items)
+            for number, result in zip(self._numbers, results, strict=True):
+                self._results[number] = result
+        self._numbers, self._items, self._bytes = [], [], 0
 
 
 def checked(name: str, call: Callable[[list[Any]], Any], items: list[Any]) -> Any:

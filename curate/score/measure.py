@@ -1,4 +1,4 @@
-"""Score: measure the segments of one shard and write columns. Drops nothing; reads no threshold but a gate's.
+"""Measure: the scores of shards, a shard at a time. Drops nothing; reads no threshold but a gate's.
 
 Pictures stream: each distinct one is read and decoded once, ahead of the models, and its row fans out to all the
 places where it stands. A text is measured once however often it is repeated. Memory is bounded by batches.
@@ -6,101 +6,78 @@ places where it stands. A text is measured once however often it is repeated. Me
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
 
-import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from curate.plugin import Kind
-from curate.recipe.compare import opens
-from curate.recipe.rules import Gate
+from curate.recipe.recipe import Resource
 from curate.report import Report, StopRun, conserve
 from curate.score.batch import show_pictures
+from curate.score.owed import column_of, inputs_of, owed
 from curate.score.scorer import Scorer
-from curate.score.task import Key, Task
+from curate.score.tables import merged, names_of, parts_of, tabulated
+from curate.score.view import Call, Measured, Owed, Segments, view_of
 from curate.store import table
-from curate.store.raw_shard import RawShard, open_shard
+from curate.store.job import Job, OneByOne, Phase, Target
+from curate.store.raw_shard import RAW, RawShard, open_shard
 from curate.store.store import Store
 
 
+def phases(store: Store, shards: Sequence[str], scorers: Sequence[Scorer], needs: Resource) -> Iterator[Phase]:
+    """One phase, with a job for each shard."""
+    jobs = [job_of(shard, scorers) for shard in shards]
+    yield Phase("score", jobs, OneByOne(Measurer(store, tuple(scorers))), needs)
+
+
+def job_of(shard: str, scorers: Sequence[Scorer]) -> Job:
+    """All tables of a shard, and what each is made from."""
+    raw, targets = f"{RAW}/{shard}.parquet", list[Target]()
+    for scorer in scorers:
+        columns = [column_of(name, scorers).file(shard) for name in inputs_of(scorer)]
+        reads = tuple(dict.fromkeys([raw, *columns]))
+        targets += [Target(name, reads) for name in names_of(scorer, shard)]
+    return Job(shard, tuple(targets))
+
+
 @dataclass
-class ScoreWorker:
-    """Measures shards; holds each model from its first use on."""
+class Measurer:
+    """Measures what a job asks for of a shard; holds each model from its first use on."""
 
     store: Store
     scorers: Sequence[Scorer]
-    _calls: dict[str, Callable[[list[Any]], Any]] = field(default_factory=dict)
+    _calls: dict[str, Call] = field(default_factory=dict)
+    _described: set[str] = field(default_factory=set)
 
-    def __call__(self, shard: str) -> Report:
-        """Writes whatever scores of one shard are missing."""
-        began = time.monotonic()
-        report = Report(shard)
-        with open_shard(self.store, shard) as raw:
+    def __call__(self, job: Job) -> Report:
+        """Writes the job's targets."""
+        report, targets = Report(job.name), {target.name for target in job.targets}
+        with open_shard(self.store, job.name) as raw:
+            segments = Segments(raw)
             for wave in waves(self.scorers):
-                tasks = [task for scorer in wave if (task := self._task(scorer, shard, raw))]
-                self._measure(raw, tasks)
-                for task in tasks:
-                    self._write(task, shard, report)
-        report.seconds = time.monotonic() - began
+                due = [scorer for scorer in wave if not targets.isdisjoint(names_of(scorer, job.name))]
+                several = [owed(self.store, job.name, segments, each, self.scorers, self._folders) for each in due]
+                for task, measured in zip(several, self._measure(raw, several, report), strict=True):
+                    self._write(task, measured, job.name, targets)
+                    report.counts["rows"] += len(task.rows)
+                    report.counts["unmeasured"] += int((~measured.present).sum())
         return report
 
-    def _task(self, scorer: Scorer, shard: str, raw: RawShard) -> Task | None:
-        """What a scorer still has to do on a shard; None if nothing."""
-        name = f"{scorer.folder}/{shard}.parquet"
-        if self.store.exists(name):
-            return None
-        targets = raw.segments.filter(pl.col("kind").is_in(list(scorer.columns)))
-        open_keys, hidden = targets.select("document", "position"), set[Key]()
-        for kind, gate in scorer.gates:
-            own = raw.segments.filter(pl.col("kind") == kind).select("document", "position")
-            column = self._column(gate.score, raw, shard).select("document", "position", "value")
-            let, shut = split(gate, own.join(column, on=["document", "position"], how="left", maintain_order="left"))
-            open_keys = gated(scorer, kind, open_keys, let, shut)
-            hidden |= set(shut.select("document", "position").iter_rows()) if kind != "document" else set()
-        keys = set(open_keys.iter_rows())
-        before = self._behind_other_gates(scorer, shard, keys, raw.content)
-        if before is not None:
-            keys -= keys_of(before)
-            open_keys = open_keys.filter([key in keys for key in open_keys.iter_rows()])
-        values = of = None
-        if scorer.input:
-            values = self._column(scorer.input, raw, shard).drop_nulls("value")
-            if not scorer.reads:
-                values = open_keys.join(values, on=["document", "position"], how="inner", maintain_order="left")
-        if scorer.text_of:
-            of = self._column(scorer.text_of, raw, shard).drop_nulls("value").select("document", "position", "value")
-        return Task(scorer, targets, keys, before, values, raw.content, of, hidden)
+    @cached_property
+    def _folders(self) -> set[str]:
+        """Where rows may lie that were measured behind other gates: a cache, so one look is enough."""
+        return self.store.names("scores")
 
-    def _behind_other_gates(self, scorer: Scorer, shard: str, keys: set[Key], content: str) -> pa.Table | None:
-        """The rows of these keys that the same scorer measured under other gates."""
-        stem = f"{scorer.name}-{scorer.identity}"
-        found, known = [], set[Key]()
-        for folder in sorted(self.store.names("scores")):
-            name = f"scores/{folder}/{shard}.parquet"
-            if folder.startswith(stem) and self.store.exists(name):
-                with self.store.local(name) as path:
-                    if table.note(path, "raw") != content:
-                        continue
-                    rows = pq.read_table(path).replace_schema_metadata(None)
-                wanted = keys - known
-                found.append(rows.filter(pa.array([key in wanted for key in row_keys(rows)], pa.bool_())))
-                known |= keys_of(found[-1])
-        return pa.concat_tables(found) if found else None
+    def _measure(self, raw: RawShard, several: Sequence[Owed], report: Report) -> list[Measured]:
+        """Everything that looks at single pictures in one pass, then the rest; what owes nothing needs no model."""
+        views = [view_of(task, self._call(task.scorer)) if len(task.rows) else None for task in several]
+        viewers = [view.viewer for view in views if view and view.viewer]
+        broken = show_pictures(raw, viewers) if viewers else set()
+        undecodable = [len(broken & viewer.wanted) for viewer in viewers]
+        report.counts["undecodable"] = max(report.counts["undecodable"], *undecodable, 0)
+        return [view.measured() if view else Measured([], task.rows) for view, task in zip(views, several, strict=True)]
 
-    def _column(self, name: str, raw: RawShard, shard: str) -> pl.DataFrame:
-        """Another score's column as document, position, kind, value."""
-        score, _, column = name.partition(".")
-        if score == "raw":
-            return raw.segments.select("document", "position", value=pl.col(column))
-        folder = "scores/source" if score == "source" else next(s.folder for s in self.scorers if s.name == score)
-        with self.store.local(f"{folder}/{shard}.parquet") as path:
-            return table.read(path, ["document", "position", column]).rename({column: "value"})
-
-    def _call(self, scorer: Scorer) -> Callable[[list[Any]], Any]:
+    def _call(self, scorer: Scorer) -> Call:
         """A scorer's batch call; builds it, and so loads its model, at its first use."""
         if scorer.name not in self._calls:
             try:
@@ -109,35 +86,25 @@ class ScoreWorker:
                 raise StopRun(f"score {scorer.name!r} could not be built: {type(error).__name__}: {error}") from error
         return self._calls[scorer.name]
 
-    def _measure(self, raw: RawShard, tasks: Sequence[Task]) -> None:
-        """Fills the tasks' rows: everything that looks at single pictures in one pass, then the rest."""
-        running = [(task, self._call(task.scorer)) for task in tasks if task.open_keys]
-        viewers = [viewer for task, call in running if (viewer := task.viewer(raw, call))]
-        broken = show_pictures(raw, viewers) if viewers else set()
-        for task, call in running:
-            task.finish(raw, call)
-            task.broken = len(broken & task.wanted)
+    def _write(self, task: Owed, measured: Measured, shard: str, targets: set[str]) -> None:
+        """Commits those of a scorer's tables that are asked for."""
+        scorer, content = task.scorer, task.segments.raw.content
+        whole = merged(task, tabulated(task, measured))
+        if not scorer.gates:
+            came = int(task.segments.of_kind(*scorer.columns).sum())
+            conserve(f"targets of {scorer.name}", shard, came, whole.num_rows)
+        self._describe(scorer)
+        for name, part in parts_of(scorer, shard, whole).items():
+            if name in targets:
+                with self.store.writing(name) as path:
+                    table.write(path, part, raw=content)
 
-    def _write(self, task: Task, shard: str, report: Report) -> None:
-        """Commits a task's table and counts its rows."""
-        content = task.table()
-        if not task.scorer.gates:
-            conserve(f"targets of {task.scorer.name}", shard, task.targets.height, content.num_rows)
-        with self.store.writing(f"{task.scorer.folder}/{shard}.parquet") as path:
-            table.write(path, content, raw=task.content)
-        report.counts["rows"] += len(task.open_keys)
-        report.counts["unmeasured"] += sum(task.rows.get(key) is None for key in task.open_keys)
-        report.counts["undecodable"] = max(report.counts["undecodable"], task.broken)
-
-
-def row_keys(rows: pa.Table) -> Iterator[Key]:
-    """Document and position of each row."""
-    return zip(rows["document"].to_pylist(), rows["position"].to_pylist(), strict=True)
-
-
-def keys_of(rows: pa.Table) -> set[Key]:
-    """Documents and positions of a table's rows."""
-    return set(row_keys(rows))
+    def _describe(self, scorer: Scorer) -> None:
+        """Says beside the tables what measured them."""
+        if scorer.name not in self._described:
+            about = {"use": scorer.use, "parameters": dict(scorer.given), "view": scorer.view}
+            self.store.put_json(f"{scorer.folder}/scorer.json", json.loads(json.dumps(about, default=str)))
+            self._described.add(scorer.name)
 
 
 def waves(scorers: Sequence[Scorer]) -> Iterator[list[Scorer]]:
@@ -151,17 +118,3 @@ def waves(scorers: Sequence[Scorer]) -> Iterator[list[Scorer]]:
         group.append(scorer)
     if group:
         yield group
-
-
-def gated(scorer: Scorer, kind: Kind, keys: pl.DataFrame, let: pl.DataFrame, shut: pl.DataFrame) -> pl.DataFrame:
-    """The keys that a gate on this kind lets through: documents with anything that passes, less what does not."""
-    opened = keys.join(let.select("document").unique(), on="document", how="semi", maintain_order="left")
-    if kind == "document" or kind not in scorer.columns:
-        return opened
-    return opened.join(shut, on=["document", "position"], how="anti", maintain_order="left")
-
-
-def split(gate: Gate, column: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows of a gate's column that pass, and those that do not."""
-    kind = {pl.Float32: float, pl.String: str, pl.Boolean: bool}.get(column["value"].dtype.base_type(), int)
-    return column.filter(opens(kind, gate)), column.filter(~opens(kind, gate))

@@ -1,4 +1,4 @@
-"""Scorer: a recipe's scorers, found by name, with their identity and their order. Measures nothing.
+"""Scorer: a recipe's scorers with their identity, each after what it reads. Measures nothing.
 
 A scorer's identity is everything that could change its numbers: plugin, parameters, the weights' sha256, its version or
 code, how pictures are decoded, and the identity of the column it reads. Scores lie in a folder that bears it, so other
@@ -7,32 +7,24 @@ thresholds, workers or recipe lines leave them valid, and another model never fi
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
 import inspect
-import pkgutil
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import curate.filters
 from curate.document import Reader
 from curate.image.codec import VERSION
-from curate.plugin import KINDS, Columns, Kind, Spec, build, parameters, spec_of
+from curate.plugin import Columns, Kind, Spec, build, parameters
 from curate.recipe.compare import fault
 from curate.recipe.measures import Score
 from curate.recipe.recipe import Recipe
 from curate.recipe.rules import Gate
 from curate.recipe.section import RecipeError, nearest
+from curate.score.catalogue import Catalogue, catalogue, column_kind, known_type
 from curate.score.identity import ask, identity, short_hash
-from curate.store.table import RAW_COLUMNS
+from curate.score.plugins import declared
 
 
 @dataclass(frozen=True)
@@ -53,6 +45,7 @@ class Scorer:
     gate: str = ""
     reads: str | None = None
     text_of: str | None = None
+    use: str = ""
 
     @property
     def folder(self) -> str:
@@ -80,10 +73,6 @@ class Scorer:
         return build(self.plugin, self.given)
 
 
-Catalogue = dict[str, dict[Kind, dict[str, Any]]]
-"""Score name -> kind of segment -> column -> type: everything that rules, gates and views may name."""
-
-
 def resolve(recipe: Recipe, folder: Path, corpus: Reader, file: str) -> list[Scorer]:
     """The recipe's scorers in an order in which each comes after what it reads.
 
@@ -97,7 +86,9 @@ def resolve(recipe: Recipe, folder: Path, corpus: Reader, file: str) -> list[Sco
         if not ready:
             raise RecipeError(f"{file}: score: {', '.join(waiting)} wait for each other")
         for name in ready:
-            found[name] = _resolve_one(name, waiting.pop(name), recipe, folder, catalogue(found, corpus), found, file)
+            known = catalogue(found.values(), corpus)
+            scorer = _resolve_one(name, waiting.pop(name), recipe, folder, known, found, file)
+            found[name] = replace(scorer, use=recipe.score[name].use)
     return list(found.values())
 
 
@@ -176,115 +167,3 @@ def _state(column: str, found: Mapping[str, Scorer]) -> list[str]:
     """What the values of a column depend on; nothing for what the download or the corpus says."""
     scorer = found.get(column.split(".")[0])
     return [scorer.identity, scorer.gate] if scorer else []
-
-
-def known_type(name: str, known: Catalogue, where: str) -> Any:
-    """The type of an image column."""
-    score, _, column = name.partition(".")
-    column_kind(name, known, where, "image")
-    return known[score]["image"][column]
-
-
-def catalogue(scorers: Mapping[str, Scorer] | list[Scorer], corpus: Reader) -> Catalogue:
-    """The columns of these scorers, of the corpus itself (``source``) and of the download (``raw``)."""
-    several = scorers.values() if isinstance(scorers, Mapping) else scorers
-    known: Catalogue = {"raw": {kind: dict(RAW_COLUMNS[kind]) for kind in KINDS}}
-    known["source"] = {kind: dict(corpus.columns.get(kind, {})) for kind in KINDS}
-    return known | {scorer.name: {kind: dict(group) for kind, group in scorer.columns.items()} for scorer in several}
-
-
-def column_kind(name: str, known: Catalogue, where: str, kind: Kind | None = None, prefer: Kind | None = None) -> Kind:
-    """The kind of segment that a column describes: it must be ``kind``, or is best ``prefer``, of several."""
-    score, _, column = name.partition(".")
-    kinds: list[Kind] = [each for each, group in known.get(score, {}).items() if column in group]
-    for wish in (kind, prefer):
-        if wish in kinds:
-            return wish
-    if kinds and kind is None:
-        return kinds[0]
-    options = [f"{score}.{column}" for score, kinds in known.items() for each in kinds.values() for column in each]
-    said = f"is a column of {kinds[0]}s, not of {kind}s" if kinds else f"is no column{nearest(name, options)}"
-    raise RecipeError(f"{where}: {name!r} {said}")
-
-
-def find(use: str, folder: Path, where: str = "use") -> Any:
-    """A plugin by name: built in, beside the recipe, ``module:attribute``, or an entry point ``curate.filters``.
-
-    Raises:
-        RecipeError: nothing, or two things, of that name; with the names there are.
-    """
-    if ":" in use:
-        module_name, _, attribute = use.partition(":")
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))
-        try:
-            return getattr(importlib.import_module(module_name), attribute)
-        except (ModuleNotFoundError, AttributeError) as error:
-            raise RecipeError(f"{where}: {use!r}: {error}") from None
-    modules = pkgutil.iter_modules(curate.filters.__path__)
-    built_in = [module.name for module in modules if not module.ispkg and not module.name.startswith("_")]
-    beside = folder / f"{use}.py"
-    installed = {entry.name: entry for entry in entry_points(group="curate.filters")}
-    places = [use in built_in, beside.is_file(), use in installed]
-    if sum(places) > 1:
-        culprit = beside if places[1] else "one of the entry points"
-        raise RecipeError(f"{where}: {use!r} is found twice: rename {culprit}")
-    if places[0]:
-        return only_scorer(importlib.import_module(f"curate.filters.{use}"))
-    if places[1]:
-        return only_scorer(load_file(beside))
-    if places[2]:
-        return installed[use].load()
-    raise RecipeError(f"{where}: no scorer named {use!r}{nearest(use, [*built_in, *installed])}")
-
-
-def masker(name: str, where: str) -> Callable[[str], str]:
-    """What hides parts of texts: ``mask`` of a built-in scorer's module, or module:function.
-
-    Raises:
-        RecipeError: there is no such function.
-    """
-    module, _, attribute = name.partition(":")
-    module, attribute = (module, attribute) if attribute else (f"curate.filters.{module}", "mask")
-    try:
-        found: Callable[[str], str] = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise RecipeError(f"{where}: {name!r}: {error}") from None
-    return found
-
-
-def declared(use: str, folder: Path, where: str) -> tuple[Any, Spec]:
-    """A plugin by name, with its declaration; RecipeError if there is none."""
-    plugin = find(use, folder, where)
-    try:
-        return plugin, spec_of(plugin)
-    except TypeError as error:
-        raise RecipeError(f"{where}: {error}") from None
-
-
-def load_file(path: Path) -> ModuleType:
-    """A plain Python file as a module, loaded once; it may import its neighbours."""
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
-    name = f"curate_plugin_{path.stem}_{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise RecipeError(f"{path}: not a Python file")
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[name]
-            line = getattr(error, "lineno", None) or traceback.extract_tb(error.__traceback__)[-1].lineno
-            raise RecipeError(f"{path}, line {line}: {type(error).__name__}: {error}") from error
-    return sys.modules[name]
-
-
-def only_scorer(module: ModuleType) -> Any:
-    """The one scorer that a module defines."""
-    scorers = [each for each in vars(module).values() if hasattr(each, "__curate__")]
-    own = [scorer for scorer in scorers if scorer.__module__ == module.__name__]
-    if len(own) != 1:
-        raise RecipeError(f"{module.__file__} defines {len(own)} scorers; name one as module:attribute")
-    return own[0]

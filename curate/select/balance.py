@@ -1,39 +1,46 @@
 """Balance: MetaCLIP's flattening of the long tail, over what all other rules leave. Matches no text.
 
 Xu et al. 2023, "Demystifying CLIP Data". An entry of the metadata that more than t texts have keeps each of them with
-probability t / count; a text stays if any of its entries keeps it, so one without an entry goes. Two passes: chunks of
-shards count the entries of what is left, then each text is drawn for by a hash of its place, wherever that is done.
+probability t / count; a text stays if any of its entries keeps it, so one without an entry goes. The entries of what is
+left are counted, then each text is drawn for by a hash of its place, wherever that is done::
+
+    balance/entries/CHUNK.parquet   each chunk of shards   entry, count
+    balance/total.parquet           one job                entry, count
 """
 
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from curate.group.keys import Chunk, rows
-from curate.recipe.rules import Balance
+from curate.recipe.recipe import Resource
 from curate.report import Report
-from curate.select.decide import Pick, alive
+from curate.select.binding import BoundBalance
+from curate.select.decide import Removal
+from curate.select.judge import Judge
 from curate.store import table
+from curate.store.chunks import Chunk
 from curate.store.columns import KEY, Column
+from curate.store.job import Job, OneByOne, Phase, Target
 from curate.store.store import Store
 
 Numbers = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 
 
-def counted(entries: Iterable[bytes | None], size: int = 0) -> npt.NDArray[np.int64]:
+def counted(entries: Iterable[bytes | None], size: int = 0) -> Counts:
     """In how many texts each entry is found, of at least ``size``; takes a column of little-endian uint32 entries."""
     found = np.frombuffer(b"".join(each for each in entries if each), "<u4")
     return np.bincount(found, minlength=size)
 
 
-def probabilities(counts: npt.NDArray[np.int64], t: int) -> Numbers:
+def probabilities(counts: Counts, t: int) -> Numbers:
     """With which probability each entry keeps a text: 1 up to ``t`` texts, then t / count."""
     return t / np.maximum(counts, t)
 
@@ -51,49 +58,102 @@ def draw(document: str, position: int, seed: int = 0) -> float:
 
 @dataclass(frozen=True)
 class Balancer:
-    """A recipe's ``balance`` with its column."""
+    """Removes texts of which there are too many; ``verdicts`` is the folder of the decision."""
 
-    balance: Balance
-    column: Column
+    store: Store
+    bound: BoundBalance
+    verdicts: str
 
-    def pick(self, store: Store, verdicts: str, shard: str, content: str) -> Pick:
-        """What select asks of it for one shard; the counts must be there."""
-        names = [f"{verdicts}/balance/{name}" for name in sorted(store.names(f"{verdicts}/balance"))]
-        counts = rows(store, names).group_by("entry").agg(pl.col("count").sum())
-        total = np.zeros(int(counts["entry"].max() or 0) + 1, np.int64)  # type: ignore[arg-type]
-        total[counts["entry"].to_numpy()] = counts["count"].to_numpy()
-        p = probabilities(total, self.balance.most)
-        entries = self.column.read(store, shard, content)
+    def made(self, _: str) -> tuple[str, ...]:
+        """See ``Remover``."""
+        return (f"{self.verdicts}/balance/total.parquet",)
 
-        def losers(left: pl.DataFrame) -> pl.DataFrame:
+    def columns(self) -> tuple[Column, ...]:
+        """See ``Remover``."""
+        return (self.bound.column,)
+
+    def removal(self, shard: str, content: str) -> Removal:
+        """See ``Remover``."""
+        entries, p = self.bound.column.read(self.store, shard, content), self.probabilities
+
+        def gone(left: pl.DataFrame) -> pl.DataFrame:
             found = left.select(KEY).join(entries, on=KEY, how="left", maintain_order="left")
-            gone = [
-                draw(document, position, self.balance.seed) >= keep_probability(value, p)
+            lost = [
+                draw(document, position, self.bound.balance.seed) >= keep_probability(value, p)
                 for document, position, value in found.iter_rows()
             ]
-            return found.filter(pl.Series(gone, dtype=pl.Boolean)).select(KEY)
+            return found.filter(pl.Series(lost, dtype=pl.Boolean)).select(KEY)
 
-        return Pick("text", "text: balance", losers)
+        return Removal("text", "text: balance", gone)
+
+    @cached_property
+    def probabilities(self) -> Numbers:
+        """With which probability each entry keeps a text; looked up once."""
+        with self.store.local(self.made("")[0]) as path:
+            counts = table.read(path)
+        return probabilities(spread(counts["entry"].to_numpy(), counts["count"].to_numpy()), self.bound.balance.most)
+
+    def phases(self, judge: Judge, several: Sequence[Chunk], needs: Resource) -> Iterator[Phase]:
+        """See ``Remover``."""
+        folder = f"{self.verdicts}/balance/entries/"
+        files = tuple(f"{folder}{each.name}.parquet" for each in several)
+        counting = [
+            Job(each.name, (Target(file, judge.made(each.name)),), each.shards)
+            for each, file in zip(several, files, strict=True)
+        ]
+        first = Phase("select balance", counting, OneByOne(CountEntries(self, judge)), needs, seals=folder)
+        total = Job("total", (Target(self.made("")[0], (folder,)),))
+        yield Phase("select balance", [total], OneByOne(AddEntries(self.store, files)), needs, lambda: iter([first]))
+
+
+def spread(entries: npt.NDArray[np.int64], counts: Counts) -> Counts:
+    """Counts by entry, with the zeros that files leave out."""
+    total = np.zeros(int(entries.max(initial=0)) + 1, np.int64)
+    total[entries] = counts
+    return total
 
 
 @dataclass(frozen=True)
-class EntriesWorker:
+class CountEntries:
     """Counts the entries of what is left of a chunk of shards."""
 
-    store: Store
     balancer: Balancer
-    left: Callable[[str], tuple[pl.DataFrame, str]]
-    folder: str
+    judge: Judge
 
-    def __call__(self, chunk: Chunk) -> Report:
-        """Writes ``balance/NNNNN.parquet``: entry, count."""
-        began, total = time.monotonic(), np.zeros(0, np.int64)
-        for shard in chunk.shards:
-            frame, content = self.left(shard)
-            entries = self.balancer.column.read(self.store, shard, content)
-            here = counted(alive(frame, "text").select(KEY).join(entries, on=KEY, how="left")["value"], len(total))
+    def __call__(self, job: Job) -> Report:
+        """Writes entry, count."""
+        store, total = self.balancer.store, np.zeros(0, np.int64)
+        for shard in job.args:
+            left, content = self.judge.survivors(shard, "text")
+            entries = self.balancer.bound.column.read(store, shard, content)
+            here = counted(left.select(KEY).join(entries, on=KEY, how="left")["value"], len(total))
             total = here + np.pad(total, (0, len(here) - len(total)))
-        found = pl.DataFrame({"entry": np.flatnonzero(total), "count": total[total > 0]})
-        with self.store.writing(f"{self.folder}/balance/{chunk.shard}.parquet") as path:
-            table.write(path, found.cast(pl.Int64).to_arrow())
-        return Report(chunk.shard, seconds=time.monotonic() - began)
+        write(store, job, total)
+        return Report(job.name)
+
+
+@dataclass(frozen=True)
+class AddEntries:
+    """Adds up the counts in ``files``."""
+
+    store: Store
+    files: tuple[str, ...]
+
+    def __call__(self, job: Job) -> Report:
+        """Writes entry, count; holds one chunk at a time."""
+        total = np.zeros(0, np.int64)
+        for name in self.files:
+            with self.store.local(name) as path:
+                found = table.read(path)
+            here = spread(found["entry"].to_numpy(), found["count"].to_numpy())
+            total = np.pad(total, (0, max(0, len(here) - len(total))))
+            total[: len(here)] += here
+        write(self.store, job, total)
+        return Report(job.name)
+
+
+def write(store: Store, job: Job, counts: Counts) -> None:
+    """Writes the counts that are not 0."""
+    found = pl.DataFrame({"entry": np.flatnonzero(counts), "count": counts[counts > 0]})
+    with store.writing(job.targets[0].name) as path:
+        table.write(path, found.cast(pl.Int64).to_arrow())

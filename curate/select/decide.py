@@ -1,8 +1,8 @@
 """Decide: rules and columns to verdicts. Pure functions over frames; reads and writes no file.
 
 Rules AND together and the first that fails is the reason; rules that count a document's survivors come after all
-others; of each group of duplicates the survivors are picked after that, among what is left, and what counts survivors
-is looked at again. A document that fails takes its segments along.
+others; what goes for the sake of others (duplicates of a group, texts of which there are too many) is removed after
+that, among what is left, and what counts survivors is looked at again. A document that fails takes its segments along.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ COUNTS = ("images", "texts")
 
 
 @dataclass(frozen=True)
-class Bound:
-    """A rule with what it needs: the folder and type of its column, and the threshold that ``top`` came to."""
+class BoundRule:
+    """A rule with what it needs: the folder and type of its column, and the threshold that ``top`` came to.
+
+    A rule that counts what is left of a document has no folder.
+    """
 
     rule: Rule
     folder: str
@@ -56,27 +59,27 @@ class Addition:
 
 
 @dataclass(frozen=True)
-class Pick:
-    """A group of which only some members stay: ``losers`` names, among those still alive, the ones that go.
+class Removal:
+    """What goes for the sake of others that stay: duplicates of a group, or texts of which there are too many.
 
-    It gets the rows that are left of its kind, and returns document and position of some of them.
+    ``of`` gets the survivors of a kind, and returns document and position of those that go.
     """
 
     kind: Kind
     reason: str
-    losers: Callable[[pl.DataFrame], pl.DataFrame]
+    of: Callable[[pl.DataFrame], pl.DataFrame]
 
 
 def decide(
     raw: pl.DataFrame,
-    bound: Sequence[Bound],
+    rules: Sequence[BoundRule],
     values: Sequence[pl.DataFrame | None],
     empty: str,
-    picks: Sequence[Pick] = (),
+    removals: Sequence[Removal] = (),
     added: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Verdicts for the rows of a raw shard, in their order: document, position, kind, state, reason, bytes, added."""
-    frame = judge(raw, bound, values, empty, picks, added)
+    frame = ruled(raw, rules, values, empty, removals, added)
     kept = pl.col("state").is_null()
     frame = frame.with_columns(size=pl.when(kept).then(size()).otherwise(0)).with_columns(
         bytes=pl.when((pl.col("kind") == "document") & kept)
@@ -106,18 +109,18 @@ def size() -> pl.Expr:
     return pl.col("bytes").fill_null(0) + pl.when(kind="text").then(pl.col("length")).otherwise(0)
 
 
-def judge(
+def ruled(
     raw: pl.DataFrame,
-    bound: Sequence[Bound],
+    rules: Sequence[BoundRule],
     values: Sequence[pl.DataFrame | None],
     empty: str,
-    picks: Sequence[Pick] = (),
+    removals: Sequence[Removal] = (),
     added: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """The rows of a raw shard with ``state`` (null while alive) and ``reason`` after rules and picks.
+    """The rows of a raw shard with ``state`` (null for what survives) and ``reason`` after rules and removals.
 
     ``raw`` has document, position, kind, status, bytes and length (of texts, in bytes); ``values[i]`` is the column of
-    ``bound[i]`` as document, position, value, or None for a rule that counts survivors.
+    ``rules[i]`` as document, position, value, or None for a rule that counts survivors.
     """
     frame = raw.with_columns(
         state=pl.when(kind="reject").then(pl.lit("rejected"))
@@ -128,21 +131,21 @@ def judge(
         frame = frame.with_columns(added=pl.lit(0, pl.Int32))
     else:
         frame = frame.join(added, on=KEY, how="left", maintain_order="left").with_columns(pl.col("added").fill_null(0))
-    for each, column in zip(bound, values, strict=True):
+    for rule, column in zip(rules, values, strict=True):
         if column is not None:
-            frame = _apply(frame, each, column)
+            frame = _apply(frame, rule, column)
     frame = frame.with_columns(
         state=pl.coalesce("state", pl.when(pl.col("reason").is_not_null()).then(pl.lit("dropped")))
     )
-    frame = _recount(frame, bound, empty)
-    for pick in picks:
-        gone = pick.losers(alive(frame, pick.kind)).select(*KEY, lost=pl.lit(value=True))
+    frame = _recount(frame, rules, empty)
+    for removal in removals:
+        gone = removal.of(survivors(frame, removal.kind)).select(*KEY, gone=pl.lit(value=True))
         if gone.height:
-            frame = _recount(_lose(frame, gone, pick), bound, empty)
+            frame = _recount(_remove(frame, gone, removal), rules, empty)
     return frame
 
 
-def alive(frame: pl.DataFrame, kind: Kind) -> pl.DataFrame:
+def survivors(frame: pl.DataFrame, kind: Kind) -> pl.DataFrame:
     """What is left of a kind of segments; ``size`` is in bytes, a document's that of all that is left of it."""
     left = frame.filter(pl.col("state").is_null()).with_columns(size=size())
     if kind == "document":
@@ -150,22 +153,22 @@ def alive(frame: pl.DataFrame, kind: Kind) -> pl.DataFrame:
     return left.filter(pl.col("kind") == kind)
 
 
-def _lose(frame: pl.DataFrame, gone: pl.DataFrame, pick: Pick) -> pl.DataFrame:
-    """Drops the losers of a group; a document goes with all that is left of it."""
-    if pick.kind == "document":
+def _remove(frame: pl.DataFrame, gone: pl.DataFrame, removal: Removal) -> pl.DataFrame:
+    """Drops what a removal names; a document takes its segments along."""
+    if removal.kind == "document":
         frame = frame.join(gone.drop("position").unique(), on="document", how="left", maintain_order="left")
     else:
         frame = frame.join(gone, on=KEY, how="left", maintain_order="left")
-    hit = pl.col("lost").fill_null(value=False) & pl.col("state").is_null()
+    hit = pl.col("gone").fill_null(value=False) & pl.col("state").is_null()
     return frame.with_columns(
         state=pl.when(hit).then(pl.lit("dropped")).otherwise("state"),
-        reason=pl.when(hit).then(pl.lit(pick.reason)).otherwise("reason"),
-    ).drop("lost")
+        reason=pl.when(hit).then(pl.lit(removal.reason)).otherwise("reason"),
+    ).drop("gone")
 
 
-def _recount(frame: pl.DataFrame, bound: Sequence[Bound], empty: str) -> pl.DataFrame:
+def _recount(frame: pl.DataFrame, rules: Sequence[BoundRule], empty: str) -> pl.DataFrame:
     """Applies the rules that count what is left of a document."""
-    for each in (each for each in bound if not each.folder):
+    for each in (each for each in rules if not each.folder):
         frame = _drop_documents(frame, ~passes(pl.col(each.rule.column), int, each.condition), str(each.rule))
     if empty == "drop":
         frame = _drop_documents(frame, pl.col("images") == 0, "document: no image left")
@@ -173,7 +176,7 @@ def _recount(frame: pl.DataFrame, bound: Sequence[Bound], empty: str) -> pl.Data
     return frame
 
 
-def _apply(frame: pl.DataFrame, each: Bound, column: pl.DataFrame) -> pl.DataFrame:
+def _apply(frame: pl.DataFrame, each: BoundRule, column: pl.DataFrame) -> pl.DataFrame:
     """Gives a reason to the rows that fail one rule and have none yet."""
     rule, kind = each.rule, each.rule.kind
     if each.threshold is not None:  # it was found among float32 values

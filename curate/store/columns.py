@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from curate.plugin import Kind
+from curate.plugin import Kind, Vector
 from curate.store import table
 from curate.store.raw_shard import RAW
 from curate.store.store import Store
@@ -17,6 +17,11 @@ KEY = ["document", "position"]
 SOURCE = "scores/source"
 UNTIED = (RAW, SOURCE)
 """Folders whose tables belong to the raw shard beside them by their own making."""
+
+
+def table_name(folder: str, shard: str, type_: Any = None) -> str:
+    """The file of a shard's columns of this type in a folder: vectors lie apart, so that no rule reads them."""
+    return f"{folder}/{shard}{'.vectors' if type_ is Vector else ''}.parquet"
 
 
 class StaleScores(ValueError):  # noqa: N818
@@ -32,6 +37,10 @@ class Column:
     kind: Kind
     type: Any = None
 
+    def file(self, shard: str) -> str:
+        """The file that it lies in."""
+        return table_name(self.folder, shard, self.type)
+
     def read(self, store: Store, shard: str, content: str | None = None) -> pl.DataFrame:
         """The column as document, position, value; ``content`` is what the raw shard must hold.
 
@@ -39,7 +48,7 @@ class Column:
             StaleScores: it was measured on another raw shard of this name.
         """
         raw = self.folder == RAW
-        with store.local(f"{self.folder}/{shard}.parquet") as path:
+        with store.local(self.file(shard)) as path:
             if content is not None and self.folder not in UNTIED and table.note(path, "raw") != content:
                 raise StaleScores(f"{path}: measured on another raw shard {shard}; delete it and run again")
             names = [*KEY, self.name] + (["kind"] if raw and self.name != "kind" else [])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -284,42 +283,6 @@ def test_a_bug_in_a_worker_on_ray_stops_the_run(store: Store, cluster: Callable[
 
     with pytest.raises(StopRun, match="ZeroDivisionError: a bug"):
         run(store, Phase("score", jobs("x", 3), bug), executor=cluster(1))
-
-
-@pytest.mark.ray
-@pytest.mark.slow  # Ray takes half a minute to believe it
-def test_a_lost_node_counts_against_no_job(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ray.cluster_utils import Cluster
-
-    from curate.run.cluster import connect
-
-    def patient(job: Job) -> Report:
-        with Path(store.path("tries-0")).open("a") as file:
-            file.write("x")
-        if not Path(store.path("lost")).exists():
-            time.sleep(120)
-        return Report(job.name)
-
-    monkeypatch.setattr("curate.run.executor.ATTEMPTS", 1)
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    doomed = nodes.add_node(num_cpus=1)
-
-    phase, found = Phase("score", jobs("x", 1), OneByOne(patient)), list[Scheduler]()
-    try:
-        with connect(nodes.address, 1, [trivial]) as there:
-            running = threading.Thread(target=lambda: found.append(run(store, phase, executor=there)[0]))
-            running.start()
-            while not Path(store.path("tries-0")).exists():
-                time.sleep(0.1)
-            Path(store.path("lost")).touch()
-            nodes.add_node(num_cpus=1)
-            nodes.remove_node(doomed, allow_graceful=False)
-            running.join()
-    finally:
-        nodes.shutdown()
-    (scheduler,) = found
-    assert scheduler.failures == []
-    assert tries(store)["0"] == 2
 
 
 def trivial(job: Job) -> Report:

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.group import semantic
-from curate.group.semantic import assign, duplicates, fit, near, order
+from curate.group.clusters import assign, fit
+from curate.group.semantic import duplicates, near, order
 
 DEGREES = np.radians([0, 10, 20, 90])
 CIRCLE = np.stack([np.cos(DEGREES), np.sin(DEGREES)], axis=1).astype(np.float32)
@@ -157,15 +158,15 @@ def test_as_brute_force_in_small_blocks(seed, eps, type_):
 @pytest.mark.parametrize(("width", "noise"), [(512, 0.15), (512, 0.01), (24, 0.2)])
 def test_as_brute_force_with_sketches(width, noise):
     vectors = drawn(1300, width, 3, noise)
-    assert (semantic._sketch(semantic._unit(vectors), np.float32(0.95)) is not None) == (width == 512)
+    assert (semantic._sketch(semantic.unit_vectors(vectors), np.float32(0.95)) is not None) == (width == 512)
     links = agrees(vectors, np.random.default_rng(0).permutation(1300), 0.05, 16)
     assert len(links.item) > 100
 
 
 def test_a_sketch_is_never_below_the_cosine():
     vectors = drawn(300, 512, 3)
-    sketch = semantic._sketch(semantic._unit(vectors), np.float32(0.95))
-    assert (sketch @ sketch.T + semantic._margin(512) > cosines(vectors, vectors)).all()
+    sketch = semantic._sketch(semantic.unit_vectors(vectors), np.float32(0.95))
+    assert (sketch @ sketch.T + semantic.margin(512) > cosines(vectors, vectors)).all()
 
 
 def test_equals_are_witnesses_in_order():
@@ -281,7 +282,8 @@ def test_fit_says_nothing(capfd):
 BITS = """
 import hashlib
 import numpy as np
-from curate.group.semantic import assign, duplicates, fit, order
+from curate.group.clusters import assign, fit
+from curate.group.semantic import duplicates, order
 vectors = np.random.default_rng(0).standard_normal((3000, 96)).astype(np.float16) + np.float16(1.5)
 vectors[::3] = vectors[1::3] + vectors[::3] / 9
 centroids = fit(vectors.astype(np.float32), 40, 8, 7)

@@ -12,7 +12,7 @@ from rich.console import Console
 from shards import Nobody
 
 from curate.demo import __main__ as demo
-from curate.demo import plant, planted, report, web, world
+from curate.demo import findings, plant, planted, web, world
 from curate.run.executor import InProcess
 from curate.run.run import Run
 from curate.run.stages import Stages
@@ -49,18 +49,18 @@ def run(home: Path) -> Run:
 
 
 @pytest.fixture(scope="module")
-def found(run: Run, home: Path) -> report.Findings:
-    return report.findings(run, home / "truth.parquet")
+def found(run: Run, home: Path) -> findings.Findings:
+    return findings.collect(run, home / "truth.parquet")
 
 
-def test_clip_parts_right_captions_from_wrong_ones(found: report.Findings) -> None:
+def test_clip_parts_right_captions_from_wrong_ones(found: findings.Findings) -> None:
     assert found.pairs == PAIRS
     assert found.auc >= 0.95
     assert found.auc_clean >= 0.98
 
 
 @pytest.mark.parametrize("at", [1, 2])
-def test_after_capfilt_texts_are_true_and_pictures_keep_one(at: int, found: report.Findings) -> None:
+def test_after_capfilt_texts_are_true_and_pictures_keep_one(at: int, found: findings.Findings) -> None:
     before, after = found.texts[0], found.texts[at]
     assert before.share == 0.6
     assert after.share >= 0.95
@@ -81,22 +81,22 @@ def test_after_capfilt_texts_are_true_and_pictures_keep_one(at: int, found: repo
         ("pii.emails >= 1", 1, 1),
     ],
 )
-def test_a_filter_finds_what_is_planted(rule: str, precision: float, recall: float, found: report.Findings) -> None:
+def test_a_filter_finds_what_is_planted(rule: str, precision: float, recall: float, found: findings.Findings) -> None:
     figures = found.of(rule)
     assert figures.planted
     assert figures.precision >= precision
     assert figures.recall >= recall
 
 
-def test_languages_are_told_apart(found: report.Findings) -> None:
+def test_languages_are_told_apart(found: findings.Findings) -> None:
     captions = sum(count for _, count, _ in found.languages)
     assert captions == PAIRS * 0.9
     assert sum(count * right for _, count, right in found.languages if count) / captions >= 0.95
 
 
-def test_the_report_can_be_read(found: report.Findings) -> None:
+def test_the_report_can_be_read(found: findings.Findings) -> None:
     console = Console(width=120, file=StringIO())
-    report.show(console, found)
+    findings.show(console, found)
     said = console.file.getvalue()
     assert "nsfw.unsafe > 0.5" in said
     assert "written, after all rules" in said
@@ -130,12 +130,12 @@ def test_equal_arguments_plant_the_same(tmp_path: Path) -> None:
     ("higher", "lower", "auc"), [([3, 4], [1, 2], 1.0), ([1, 1], [1, 1], 0.5), ([1, 3], [2, 2], 0.5)]
 )
 def test_auc(higher: list[float], lower: list[float], auc: float) -> None:
-    assert report.auc(pl.Series(higher).to_numpy(), pl.Series(lower).to_numpy()) == auc
+    assert findings.auc(pl.Series(higher).to_numpy(), pl.Series(lower).to_numpy()) == auc
 
 
 def test_a_threshold_counts_what_it_flags() -> None:
     pairs = pl.DataFrame({"nsfw.unsafe": [0.9, 0.6, 0.5, None], "unsafe": [True, False, True, True]})
-    check = next(each for each in report.CHECKS if each.rule == "nsfw.unsafe > 0.5")
-    figures = report.found(check, pairs)
+    check = next(each for each in findings.CHECKS if each.rule == "nsfw.unsafe > 0.5")
+    figures = findings.found(check, pairs)
     assert (figures.planted, figures.flagged, figures.right) == (3, 2, 1)
     assert (figures.precision, figures.recall) == (1 / 2, 1 / 3)

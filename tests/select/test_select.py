@@ -1,13 +1,10 @@
 import math
-import uuid
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from shards import curated, page, picture, raw_shard, recipe_of
 
 import curate
@@ -15,9 +12,8 @@ from curate import Image
 from curate.recipe.compare import fault
 from curate.recipe.recipe_file import load
 from curate.recipe.rules import Condition, Rule
-from curate.select.decide import Bound, decide
-from curate.select.top import top_threshold
-from curate.select.verdicts import funnel, verdict_hash
+from curate.select.binding import verdict_hash
+from curate.select.decide import BoundRule, decide
 from curate.store import table
 from curate.store.store import Store
 
@@ -55,7 +51,7 @@ def column(kind, **values):
 
 def ended(frame, *rules, empty="keep"):
     """(state, reason) of each row; a rule is (Rule, type, column) or a Rule that counts."""
-    bound = [Bound(rule, "", int) if isinstance(rule, Rule) else Bound(rule[0], "x", rule[1]) for rule in rules]
+    bound = [BoundRule(rule, "", int) if isinstance(rule, Rule) else BoundRule(rule[0], "x", rule[1]) for rule in rules]
     values = [None if isinstance(rule, Rule) else rule[2] for rule in rules]
     found = decide(frame, bound, values, empty)
     assert found.select("document", "position", "kind").equals(frame.select("document", "position", "kind"))
@@ -263,54 +259,9 @@ def test_a_document_whose_last_image_a_rule_removed_goes_too():
 
 def test_bytes_are_those_of_what_is_kept():
     rule = Rule(image="a.b", min=5)
-    bound = [Bound(rule, "x", int)]
+    bound = [BoundRule(rule, "x", int)]
     found = decide(raw("tiix", "r", "t"), bound, [column(int, d0=[0, 9, 1, 0])], "drop")
     assert found["bytes"].to_list() == [1010, 10, 1000, 0, 0, 0, 0, 0]
-
-
-# --- top
-
-
-def scores_in(shards, kind=float):
-    store = Store(f"memory://{uuid.uuid4().hex}")
-    for at, values in enumerate(shards):
-        rows = [{"document": f"d{at}", "position": row, "value": value} for row, value in enumerate(values)]
-        with store.writing(f"scores/a/{at:05d}.parquet") as path:
-            table.write(path, table.table(rows, table.score_schema({"value": kind})))
-    return store
-
-
-def threshold(shards, fraction, kind=float):
-    bound = Bound(Rule(image="a.value", top=fraction), "scores/a", kind)
-    return top_threshold(scores_in(shards, kind), bound, [f"{at:05d}" for at in range(len(shards))])
-
-
-FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False) | st.sampled_from([0.0, -0.0, 0.25, -1.5])
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.lists(FLOATS, max_size=20), min_size=1, max_size=4), st.floats(0.001, 1))
-def test_top_is_datacomps_rule(shards, fraction):
-    values = np.array([value for shard in shards for value in shard], np.float32)
-    if not len(values):
-        return
-    expected = -np.sort(-values)[min(int(len(values) * fraction), len(values) - 1)]
-    assert threshold(shards, fraction) == expected
-
-
-def test_top_by_hand():
-    assert threshold([[0.1, 0.5, 0.3], [0.2, 0.4, None, math.nan]], 0.4) == pytest.approx(0.3)
-    assert threshold([[7, 9], [8]], 0.5, int) == 8
-
-
-def test_top_of_nothing_keeps_nothing_out():
-    assert threshold([[None], []], 0.5) == -math.inf
-
-
-def test_top_keeps_values_of_at_least_its_threshold_and_any_other_limit():
-    each = Bound(Rule(image="a.b", top=0.5, min=0.4), "x", float, 0.3)
-    assert each.condition.comparisons() == {"min": 0.4}
-    assert Bound(each.rule, "x", float, 0.5).condition.comparisons() == {"min": 0.5}
 
 
 # --- what follows from a recipe
@@ -318,15 +269,19 @@ def test_top_keeps_values_of_at_least_its_threshold_and_any_other_limit():
 
 def test_verdicts_have_a_folder_for_all_that_decides():
     recipe, rule = recipe_of(), Rule(image="a.b", min=0.1234567)
-    same = verdict_hash(recipe, [Bound(rule, "scores/a-1", float)], ["00000"])
-    assert same == verdict_hash(recipe_of(pack={"shard_count": 3}), [Bound(rule, "scores/a-1", float)], ["00000"])
+    same = verdict_hash(recipe, [BoundRule(rule, "scores/a-1", float)], ["00000000"])
+    assert same == verdict_hash(
+        recipe_of(pack={"shard_count": 3}), [BoundRule(rule, "scores/a-1", float)], ["00000000"]
+    )
     others = {
-        verdict_hash(recipe, [], ["00000"]),
-        verdict_hash(recipe, [Bound(rule, "scores/a-2", float)], ["00000"]),
-        verdict_hash(recipe, [Bound(rule, "scores/a-1", float)], ["00000", "00001"]),
-        verdict_hash(recipe, [Bound(Rule(image="a.b", min=0.1234568), "scores/a-1", float)], ["00000"]),
-        verdict_hash(recipe, [Bound(Rule(image="a.b", min=0.1234567, missing="keep"), "scores/a-1", float)], ["00000"]),
-        verdict_hash(recipe_of(empty="keep"), [Bound(rule, "scores/a-1", float)], ["00000"]),
+        verdict_hash(recipe, [], ["00000000"]),
+        verdict_hash(recipe, [BoundRule(rule, "scores/a-2", float)], ["00000000"]),
+        verdict_hash(recipe, [BoundRule(rule, "scores/a-1", float)], ["00000000", "00000001"]),
+        verdict_hash(recipe, [BoundRule(Rule(image="a.b", min=0.1234568), "scores/a-1", float)], ["00000000"]),
+        verdict_hash(
+            recipe, [BoundRule(Rule(image="a.b", min=0.1234567, missing="keep"), "scores/a-1", float)], ["00000000"]
+        ),
+        verdict_hash(recipe_of(empty="keep"), [BoundRule(rule, "scores/a-1", float)], ["00000000"]),
     }
     assert len(others) == 6
     assert same not in others
@@ -336,14 +291,14 @@ def test_every_row_has_a_verdict_and_the_funnel_adds_up(tmp_path):
     store = Store(tmp_path)
     good, dead = Image("http://ex.org/a.png"), Image("http://ex.org/b.png")
     pages = [page("a b c", good), page("a", good), page("a b c", dead), "no row", page("a b c", good, dead)]
-    for shard in ("00000", "00001"):
+    for shard in ("00000000", "00000001"):
         raw_shard(store, pages, {good.url: picture()}, shard=shard)
     keep = [{"text": "w.words", "min": 2}, {"image": "raw.width", "min": 40}]
-    curated(tmp_path, recipe_of(score={"w": {"use": "text_stats"}}, keep=keep), shards=("00000", "00001"))
-    for shard in ("00000", "00001"):
+    curated(tmp_path, recipe_of(score={"w": {"use": "text_stats"}}, keep=keep), shards=("00000000", "00000001"))
+    for shard in ("00000000", "00000001"):
         rows, found = (pl.read_parquet(tmp_path / folder / f"{shard}.parquet") for folder in ("raw", "verdicts/x"))
         assert found.select("document", "position", "kind").equals(rows.select("document", "position", "kind"))
-    assert [tuple(row.values()) for row in funnel(store, "verdicts/x", ["00000", "00001"])] == [
+    assert [tuple(row.values()) for row in store.get_json("verdicts/x/funnel.json")] == [
         ("document", "kept", None, 4),
         ("document", "dropped", "document: no image left", 2),
         ("document", "dropped", "document: no text left", 2),
@@ -360,4 +315,4 @@ def test_every_row_has_a_verdict_and_the_funnel_adds_up(tmp_path):
 def test_verdict_tables_have_the_fixed_schema(tmp_path):
     raw_shard(Store(tmp_path), [page("a", Image("http://ex.org/a.png"))], {"http://ex.org/a.png": picture()})
     curated(tmp_path, recipe_of())
-    assert pa.parquet.read_schema(tmp_path / "verdicts/x/00000.parquet") == table.VERDICT
+    assert pa.parquet.read_schema(tmp_path / "verdicts/x/00000000.parquet") == table.VERDICT

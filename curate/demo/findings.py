@@ -1,4 +1,4 @@
-"""Report: what the filters of a run of ``planted.yaml`` found of what was planted. Reads tables, measures no picture.
+"""Findings: what the filters of a run of ``planted.yaml`` found of what was planted. Reads tables, measures no picture.
 
 Texts are judged by the world itself (``planted.holds``): true is a caption in English that is right in every word.
 """
@@ -120,7 +120,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Findings:
-    """All of the report as values.
+    """All that is shown, as values.
 
     ``auc`` is that of CLIP between true captions and ``WRONG`` ones, ``auc_clean`` the same on pictures without
     watermark and face, ``auc_of`` that against each kind. ``kinds``: how many, and the shares that CLIP and CapFilt's
@@ -142,7 +142,7 @@ class Findings:
         return next(each for each in self.found if each.check.rule == rule)
 
 
-def findings(run: Run, truth: Path) -> Findings:
+def collect(run: Run, truth: Path) -> Findings:
     """What a finished run found of the truth."""
     pairs = measured(run, truth)
     right = pairs.filter(kind="right")["clip.sim"].to_numpy()
@@ -238,7 +238,7 @@ def out(run: Run, pairs: pl.DataFrame) -> Texts:
 
 
 def show(console: Console, result: Findings, lines: box.Box = box.SIMPLE) -> None:
-    """The report as tables."""
+    """The findings as tables."""
     heads = ["to find", "threshold", "there", "found", "precision", "recall"]
     rows = [
         [

@@ -11,12 +11,16 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shards import Shelf, page, picture, raw_shard, recipe_of
+from shards import Shelf, done, page, picture, raw_shard, recipe_of
 
 from curate import Image, Vector, scores
+from curate.group import steps
+from curate.group.steps import witness_files
+from curate.recipe.recipe import Resource
 from curate.recipe.section import RecipeError
 from curate.report import StopRun
-from curate.run.run import Incomplete
+from curate.run.stages import Incomplete
+from curate.store.chunks import shard_name
 from curate.store.store import Store
 
 SLOW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -40,13 +44,18 @@ def read(texts):
 SCORE = {"h": {"use": "test_group:read"}}
 
 
+def shard_of(at: int) -> str:
+    """Names of shards that lie two in a chunk."""
+    return shard_name(40 * at)
+
+
 def shelf(folder: Path, documents: list[list], shards: int = 1, pictures=None, urls=None, **sections) -> Shelf:
     """Documents dealt into shards in order."""
     store = Store(folder)
     pages = [page(*each, url=(urls or {}).get(at, f"http://ex.org/{at}")) for at, each in enumerate(documents)]
     size = -(-len(pages) // shards)
     for shard in range(shards):
-        raw_shard(store, pages[shard * size : (shard + 1) * size], pictures or {}, shard=f"{shard:05d}")
+        raw_shard(store, pages[shard * size : (shard + 1) * size], pictures or {}, shard=shard_of(shard))
     return Shelf(folder, recipe_of(empty="keep", **sections))
 
 
@@ -249,6 +258,27 @@ def test_what_another_run_owns_goes(tmp_path: Path) -> None:
     assert list(new.column("same.owned").values()) == [False, True, False]
 
 
+def test_what_another_run_owns_is_read_from_its_keys_alone(tmp_path: Path) -> None:
+    group = {"same": {"by": "raw.text", "keep": "first"}}
+    shelf(tmp_path / "old", [["a"], ["b"], ["c"]], 3, group=group).do("group")
+    for path in tmp_path.glob("old/groups/*/*"):
+        if path.name not in ("keys", "group.json"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    against = {"same": group["same"] | {"against": str(tmp_path / "old")}}
+    new = shelf(tmp_path / "new", [["c"], ["d"]], group=against).do("group")
+    assert list(new.column("same.owned").values()) == [True, False]
+
+
+def test_a_group_that_is_not_finished_is_no_reference(tmp_path: Path) -> None:
+    group = {"same": {"by": "raw.text", "keep": "first"}}
+    shelf(tmp_path / "old", [["a"]], group=group).do("group")
+    (summary,) = tmp_path.glob("old/groups/*/group.json")
+    summary.unlink()
+    against = {"same": group["same"] | {"against": str(tmp_path / "old")}}
+    with pytest.raises(RecipeError, match=r"no finished group like this \(there: same \(not finished\)\)"):
+        shelf(tmp_path / "new", [["a"]], group=against).do("group")
+
+
 def test_a_run_without_such_a_group_cannot_be_owned(tmp_path: Path) -> None:
     shelf(tmp_path / "old", [["a"]]).do("score")
     group = {"same": {"by": "raw.text", "keep": "first", "against": str(tmp_path / "old")}}
@@ -281,20 +311,101 @@ def test_shards_and_order_change_nothing(order, shards, tmp_path_factory) -> Non
     assert kept == sorted({values[2], values[3], values[5]})
 
 
-def test_a_lost_file_is_made_again_and_the_others_are_not_touched(tmp_path: Path) -> None:
+EVERY = {
+    "same": {"by": "raw.text"},
+    "site": {"by": "raw.text", "scope": "domain"},
+    "page": {"by": "h.bits", "within": 1, "scope": "document"},
+    "near": {"by": "h.bits", "within": 1, "keep": "first"},
+    "words": {"by": "h.signature", "jaccard": 0.8},
+    "like": {"by": "h.vector", "cosine": 0.99, "clusters": 2},
+    "sem": {"by": "h.vector", "eps": 0.01, "clusters": 2, "keep": "hard"},
+}
+STAYS = {
+    **{name: {"table", "group.json"} for name in EVERY},
+    **{name: {"keys", "table", "group.json"} for name in ("same", "near", "words")},
+    "sem": {"ranges.json", "groups", "table", "group.json"},
+}
+"""What of a finished group does not have to be made again."""
+
+
+def grouped_in_every_way(folder: Path) -> Shelf:
     values = [f"{number:016x}" for number in (0, 1, 3, 0xFF00, 0xFF01, 1 << 40)]
-    group = {"near": {"by": "h.bits", "within": 1, "keep": "first"}, "same": {"by": "raw.text"}}
-    run = shelf(tmp_path, [[value] for value in values], 3, score=SCORE, group=group).do()
-    files = sorted(tmp_path.rglob("groups/**/*.parquet"))
-    whole = {path: path.read_bytes() for path in files}
-    for lost in files:
-        lost.unlink()
-        for about in tmp_path.rglob("group.json"):
-            about.unlink()
-        times = {path: path.stat().st_mtime_ns for path in files if path != lost}
+    return shelf(folder, [[value] for value in values], 3, score=SCORE, group=EVERY).do("score", "group")
+
+
+def group_files(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    """Every file of every group, and when it was written."""
+    found = [path for path in sorted(folder.glob("groups/**/*")) if path.is_file()]
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+
+
+def parts(path: Path) -> tuple[str, str]:
+    """The folder of a file's group, and the step that it is of."""
+    at = path.parts.index("groups")
+    return path.parts[at + 1], path.parts[at + 2]
+
+
+def stays(path: Path) -> bool:
+    home, step = parts(path)
+    return step in STAYS[home.partition("-")[0]]
+
+
+def test_a_finished_group_needs_nothing_of_what_it_was_made_by(tmp_path: Path) -> None:
+    run = grouped_in_every_way(tmp_path)
+    whole = group_files(tmp_path)
+    for path in whole:
+        if not stays(path):
+            path.unlink()
+    left = group_files(tmp_path)
+    gone = {parts(path)[1] for path in whole.keys() - left.keys()}
+    assert gone == {"keys", "values", "links", "sample", "centroids", "vectors", "groups", "ranges.json"}
+    for grouping in run.grouped:
+        assert done(run.store, steps.phases(run.store, grouping, run.scored, Resource())) == {}
+    run.do("select")
+    assert group_files(tmp_path) == left
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_lost_file_is_made_again_and_the_others_are_not_touched(gone: bool, tmp_path: Path) -> None:
+    """``gone``: without anything that is there for other files only."""
+    run = grouped_in_every_way(tmp_path)
+    whole = group_files(tmp_path)
+    for lost in (path for path in whole if stays(path)):
+        for path in whole:
+            if path == lost or (gone and not stays(path)):
+                path.unlink(missing_ok=True)
+        before = group_files(tmp_path)
         Shelf(tmp_path, run.resolved.recipe).do("group")
-        assert lost.read_bytes() == whole[lost]
-        assert {path: path.stat().st_mtime_ns for path in files if path != lost} == times
+        after = group_files(tmp_path)
+        made = after.keys() - before.keys()
+        assert lost in made
+        assert {parts(path)[0] for path in made} == {parts(lost)[0]}
+        assert [path for path in made if stays(path)] == [lost]
+        assert made == {lost} or (gone and parts(lost)[1] in ("table", "groups", "ranges.json"))
+        assert all(after[path][0] == whole[path][0] for path in made)
+        assert before.items() <= after.items()
+
+
+def test_what_is_lost_on_the_way_is_made_again_with_a_table(tmp_path: Path) -> None:
+    run = grouped_in_every_way(tmp_path)
+    whole = group_files(tmp_path)
+    for lost in (path for path in whole if not stays(path)):
+        table = tmp_path / "groups" / parts(lost)[0] / "table" / f"{shard_of(1)}.parquet"
+        for path in (lost, table):
+            path.unlink()
+        before = group_files(tmp_path)
+        Shelf(tmp_path, run.resolved.recipe).do("group")
+        assert group_files(tmp_path).items() >= before.items()
+        assert {path: path.read_bytes() for path in (lost, table)} == {path: whole[path][0] for path in (lost, table)}
+
+
+def test_the_files_of_witnesses_are_known_without_a_look_at_the_folder(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(steps, "PER_JOB", 3)
+    run = grouped_in_every_way(tmp_path)
+    (grouping,) = (each for each in run.grouped if each.name == "sem")
+    there = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("groups/sem-*/groups/*"))
+    assert witness_files(run.store, grouping) == there
+    assert len(there) == 2
 
 
 NEAR = {"by": "h.bits", "within": 2, "keep": "first"}
@@ -343,10 +454,10 @@ def test_another_gate_of_the_compared_score_is_another_group(tmp_path: Path) -> 
 def test_a_raw_shard_that_was_fetched_anew_is_noticed(tmp_path: Path) -> None:
     group = {"same": {"by": "raw.text", "keep": "first"}}
     shelf(tmp_path, [["a"], ["a"]], 2, group=group).do("group", "select")
-    raw_shard(Store(tmp_path), [page("different", url="http://ex.org/1")], {}, shard="00001")
+    raw_shard(Store(tmp_path), [page("different", url="http://ex.org/1")], {}, shard=shard_of(1))
     for folder in tmp_path.glob("verdicts/*"):
         shutil.rmtree(folder)
-    with pytest.raises(Incomplete, match=r"StaleScores: .*another raw shard 00001"):
+    with pytest.raises(Incomplete, match=r"StaleScores: .*another raw shard 00000040"):
         Shelf(tmp_path, recipe_of(empty="keep", group=group)).do("group", "select")
 
 
@@ -358,7 +469,7 @@ def test_what_no_hash_is_is_named(tmp_path: Path) -> None:
 def test_of_several_groups_of_another_run_the_largest_counts(tmp_path: Path) -> None:
     group = {"same": {"by": "raw.text", "keep": "first"}}
     old = shelf(tmp_path / "old", [["a"]], group=group).do("group")
-    raw_shard(Store(tmp_path / "old"), [page("b", url="http://ex.org/9")], {}, shard="00001")
+    raw_shard(Store(tmp_path / "old"), [page("b", url="http://ex.org/9")], {}, shard=shard_of(1))
     Shelf(tmp_path / "old", old.resolved.recipe).do("group")
     narrow = {"same": {"by": "raw.text", "scope": "domain"}}
     Shelf(tmp_path / "old", recipe_of(empty="keep", group=narrow)).do("group")
@@ -380,7 +491,7 @@ def test_of_several_groups_of_another_run_the_largest_counts(tmp_path: Path) -> 
 )
 def test_what_cannot_be_grouped_is_said_before_anything_runs(entry, said, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=said):
-        shelf(tmp_path, [["0" * 16]], score=SCORE, group={"near": entry}).check()
+        shelf(tmp_path, [["0" * 16]], score=SCORE, group={"near": entry}).resolved.check()
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.group.hamming import Band, deal, hamming_chunks, hamming_links, plan_hamming, split
+from curate.group.hamming import Band, deal, hamming_links, hamming_pieces, plan_hamming, split
 from curate.group.jaccard import crowd, jaccard_links, plan_jaccard
-from curate.group.union_find import candidates, components, forest, lefts, merged
+from curate.group.union_find import candidates, components, components_in_pieces, left_of, spanning_forest
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -151,10 +151,10 @@ def test_a_crowded_band_stays_small():
 
 def test_a_cluster_whose_links_are_not_held_at_once():
     values = np.arange(2048, dtype=np.uint64)[:, None] * np.uint64(1 << 20)  # 11 bits
-    pieces = list(hamming_chunks(values, 12, Band()))
+    pieces = list(hamming_pieces(values, 12, Band()))
     assert sum(len(piece[0]) for piece in pieces) == 2048 * 2047 // 2
     assert len(pieces) == 2
-    i, j, distance = forest(2048, iter(pieces))
+    i, j, distance = spanning_forest(2048, iter(pieces))
     assert len(i) == 2047
     assert not components(2048, i, j).any()
     assert (np.bitwise_count(values[i, 0] ^ values[j, 0]) == distance).all()
@@ -263,14 +263,14 @@ def test_candidates_in_pieces(ranges, most):
     for right, span, repeats in candidates(first, counts, most):
         assert 0 < len(right) <= most
         left = np.repeat(np.arange(len(counts))[span], repeats)
-        assert (lefts(np.arange(len(right)), repeats) + span.start == left).all()
+        assert (left_of(np.arange(len(right)), repeats) + span.start == left).all()
         pairs += zip(left.tolist(), right.tolist(), strict=True)
     assert pairs == [(at, lo + more) for at, (lo, count) in enumerate(ranges) for more in range(count)]
 
 
 def test_the_lefts_of_few_hits():
     repeats = np.array([100, 0, 50, 200])
-    assert lefts(np.array([0, 99, 100, 349]), repeats).tolist() == [0, 0, 2, 3]
+    assert left_of(np.array([0, 99, 100, 349]), repeats).tolist() == [0, 0, 2, 3]
 
 
 def least(n, links):
@@ -298,8 +298,8 @@ def test_components_have_their_least_item(graph, random, size):
     pieces = [
         (i[at : at + size], j[at : at + size], np.arange(at, at + size)[: len(i) - at]) for at in range(0, len(i), size)
     ]
-    assert merged(n, pieces).tolist() == expected
-    kept = forest(n, pieces)
+    assert components_in_pieces(n, pieces).tolist() == expected
+    kept = spanning_forest(n, pieces)
     if kept:
         assert len(kept[0]) == n - len(set(expected))
         assert components(n, kept[0], kept[1]).tolist() == expected
@@ -310,6 +310,7 @@ def test_components_have_their_least_item(graph, random, size):
 
 def test_no_items():
     nothing = np.empty(0, np.int64)
-    assert components(0, nothing, nothing).tolist() == merged(0, []).tolist() == []
-    assert components(3, nothing, nothing).tolist() == merged(3, [(nothing, nothing)]).tolist() == [0, 1, 2]
-    assert forest(3, []) is None
+    assert components(0, nothing, nothing).tolist() == components_in_pieces(0, []).tolist() == []
+    pieces = [(nothing, nothing)]
+    assert components(3, nothing, nothing).tolist() == components_in_pieces(3, pieces).tolist() == [0, 1, 2]
+    assert spanning_forest(3, []) is None
