@@ -151,7 +151,7 @@ def cut(sizes: Iterable[pl.DataFrame], pack: Pack) -> Iterator[pl.DataFrame]:
     """The runs of documents, as in ``LAYOUT``, for each frame of documents, as in ``SIZES``.
 
     An output shard is closed when the next document would bring it over ``shard_bytes`` or ``shard_count``; one that
-    alone is larger gets an output shard of its own. A document without samples opens none.
+    alone is larger gets an output shard of its own. One that has no sample yet is not closed.
     """
     tar, size, count = 0, END, 0  # the open output shard, and what is in it
     for frame in sizes:
