@@ -1,4 +1,4 @@
-"""Source: finds a corpus's files, plans shards over their rows and reads documents; knows no corpus, repairs no row.
+"""Corpus: finds a corpus's files, plans shards over their rows and reads documents; knows no corpus, repairs no row.
 
 A row that is no document is a value (``Reject``) and stays in the count.
 """
