@@ -259,7 +259,7 @@ def test_our_classes_do_not_inherit_from_each_other() -> None:
     """Protocols, sections of a recipe and errors aside."""
     inherits = {
         f"{file}: {node.name}({ast.unparse(base)})"
-        for file in core()
+        for file in trees()
         for node in ast.walk(trees()[file])
         if isinstance(node, ast.ClassDef)
         for base in node.bases

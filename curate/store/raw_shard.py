@@ -1,4 +1,4 @@
-"""Raw shard: a shard of the crawl opened for reading, and tar members written the same way every time. Fetches and decides nothing.
+"""Raw shard: one opened for reading, and tar members written the same way every time. Fetches and decides nothing.
 
 ``raw/NNNNNNNN.parquet`` holds the segments, ``raw/NNNNNNNN.tar`` each distinct picture once, named by its sha256.
 """
