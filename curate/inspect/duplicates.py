@@ -1,4 +1,4 @@
-"""Duplicates: the groups that a document is in, with their members, how near they are, and who survived. Changes nothing."""
+"""Duplicates: the groups a document is in, with their members, how near they are, and who survived. Changes nothing."""
 
 from __future__ import annotations
 
