@@ -217,8 +217,8 @@ class RayCluster:
             total.get("CPU", 1) / cpus if cpus else 64,
             total.get("GPU", 0) / resource.gpus if resource.gpus else 64,
         ]
-        workers = self._workers or resource.workers or (1, max(1, int(min(room))))
-        least, most = workers if isinstance(workers, tuple) else (workers, workers)
+        workers = self._workers or resource.workers or max(1, int(min(room)))
+        least, most = workers if isinstance(workers, tuple) else (1, workers)  # never more than there are jobs
         payload = ray.put(phase.worker)
         spare = self._spares(self._kind(phase))
 
