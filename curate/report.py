@@ -14,6 +14,10 @@ class StopRun(Exception):  # noqa: N818
     """Bad code: the run ends at once, with the cause; another attempt would fail the same way."""
 
 
+class Incomplete(RuntimeError):  # noqa: N818
+    """Some jobs are not done; the message lists them with their causes."""
+
+
 @dataclass
 class Report:
     """One finished job: counts of what it handled, and its wall time in seconds."""

@@ -14,8 +14,7 @@ from rich.console import Console
 from curate.cli import questions, stage_commands
 from curate.cli.options import app
 from curate.recipe.section import RecipeError
-from curate.report import StopRun
-from curate.run.stages import Incomplete
+from curate.report import Incomplete, StopRun
 
 __all__ = ["app", "main", "questions", "stage_commands"]  # importing the last two registers their commands
 

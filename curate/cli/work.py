@@ -1,24 +1,31 @@
-"""Work: a run opened from what the command line says, and some of its stages done. Prints what came out."""
+"""Work: a run opened from what the command line says, and some of its stages done. Prints what came out.
+
+What does the work is imported where it is called: ``curate --help`` should not wait for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from curate.cli.options import console
 from curate.recipe.section import RecipeError
-from curate.run.bind import Resolved
-from curate.run.executor import Executor, InProcess
-from curate.run.run import Run
-from curate.run.stages import Stages
-from curate.store.store import Store
+
+if TYPE_CHECKING:
+    from curate.run.bind import Resolved
+    from curate.run.executor import Executor
+    from curate.run.run import Run
 
 LATEST = "latest.json"
 
 
 def open_run(recipe: Path, out: str | None, limit: int | None, changes: Sequence[str] | None) -> Run:
     """The run of a recipe, checked."""
+    from curate.run.run import Run
+    from curate.store.store import Store
+
     pairs = dict(_pair(change) for change in changes or ())
     name = recipe.stem + (f"-limit{limit}" if limit else "")
     run = Run.open(recipe, Store(out or f"runs/{name}"), limit, pairs)
@@ -37,6 +44,8 @@ def _pair(change: str) -> tuple[str, str]:
 def executor(ray: str | None, workers: int | None, resolved: Resolved) -> Iterator[Executor]:
     """Where the jobs go: this process, or the Ray that was asked for."""
     if ray is None:
+        from curate.run.executor import InProcess
+
         yield InProcess()
         return
     from curate.run import cluster
@@ -59,7 +68,8 @@ def work(
     """Runs some stages of a recipe and says what came out."""
     if workers and ray is None:
         raise RecipeError("--workers goes with --ray: without it everything runs in this process")
-    from curate.show.screen import Watch
+    from curate.run.stages import Stages
+    from curate.show.screen import Watch, show_funnel
 
     run = open_run(recipe, out, limit, changes)
     with executor(ray, workers, run.resolved) as where:
@@ -68,8 +78,6 @@ def work(
             getattr(doing, stage)()
         remember(run)
         if "select" in stages:
-            from curate.show.screen import show_funnel
-
             show_funnel(console, run.funnel)
         if "pack" in stages and run.store.exists(f"{run.out}/index.json"):
             index = run.store.get_json(f"{run.out}/index.json")
@@ -90,6 +98,8 @@ def remember(run: Run) -> None:
 
 def latest(folder: str | None) -> Run:
     """The run in a folder, or the one below runs/ that was used last, as it was run then."""
+    from curate.store.store import Store
+
     if folder is None:
         found = sorted(Path("runs").glob(f"*/{LATEST}"), key=lambda path: path.stat().st_mtime)
         if not found:

@@ -9,7 +9,7 @@ from typing import Self
 from curate.group import steps
 from curate.pack import pack
 from curate.recipe.recipe import Resource
-from curate.report import Failure, StopRun
+from curate.report import Failure, Incomplete, StopRun
 from curate.run.executor import Executor
 from curate.run.resources import needs
 from curate.run.run import Run
@@ -21,10 +21,6 @@ from curate.store.raw_shard import RAW
 
 LISTED = 50
 """The most unfinished jobs that a message lists."""
-
-
-class Incomplete(RuntimeError):  # noqa: N818
-    """Some jobs are not done; the message lists them with their causes."""
 
 
 @dataclass

@@ -18,8 +18,7 @@ from curate.group import steps
 from curate.group.steps import witness_files
 from curate.recipe.recipe import Resource
 from curate.recipe.section import RecipeError
-from curate.report import StopRun
-from curate.run.stages import Incomplete
+from curate.report import Incomplete, StopRun
 from curate.store.chunks import shard_name
 from curate.store.store import Store
 

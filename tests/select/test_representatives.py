@@ -14,9 +14,9 @@ from test_verdicts import files, forget, select
 
 from curate import Vector, scores
 from curate.recipe.recipe import Resource
+from curate.report import Incomplete
 from curate.run.executor import InProcess
 from curate.run.scheduler import Scheduler
-from curate.run.stages import Incomplete
 from curate.select.representatives import duplicates, semantic_duplicates
 from curate.select.verdicts import phases
 from curate.store.store import Store
