@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check
 ENV = .venv/.ready
 
-.PHONY: help demo test test-slow lint bench realweb clean
+.PHONY: help demo test test-slow lint wheel bench realweb clean
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -27,6 +27,12 @@ lint: $(ENV)  ## ruff and mypy --strict
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+wheel: $(ENV)  ## build the wheel, and run the demo from it
+	rm -rf build
+	$(PIP) wheel --quiet --no-deps --wheel-dir build/dist .
+	$(PIP) install --quiet --no-deps --target build/wheel build/dist/*.whl
+	.ci/wheel .venv/bin/python build/wheel
 
 bench: $(ENV)  ## side by side with the peers (needs nginx; see docs/benchmarks.md)
 	.venv/bin/python benchmarks/all.py

@@ -37,7 +37,7 @@ from curate.image.codec import decode
 from curate.run.executor import InProcess
 from curate.run.run import Run
 from curate.run.stages import Stages
-from curate.score.measure import ScoreWorker
+from curate.score.measure import Measurer, job_of
 from curate.store.store import Store
 
 DEMO = Path(__file__).resolve().parent.parent / "filters/demo_models/clip"
@@ -97,12 +97,12 @@ class Sides:
 
     def __init__(self, run: Run) -> None:
         self.run, (self.scorer,) = run, run.resolved.scorers
-        self.worker = ScoreWorker(run.store, run.resolved.scorers)
-        self.clip: Clip = self.worker._call(self.scorer)
+        self.measurer, self.job = Measurer(run.store, run.resolved.scorers), job_of("00000000", run.resolved.scorers)
+        self.clip: Clip = self.measurer._call(self.scorer)
         raw = run.store.path("raw")
-        table = pl.read_parquet(f"{raw}/00000.parquet")
+        table = pl.read_parquet(f"{raw}/00000000.parquet")
         self.texts = table.filter(kind="text")["text"].to_list()
-        with Path(f"{raw}/00000.tar").open("rb") as tar:
+        with Path(f"{raw}/00000000.tar").open("rb") as tar:
             self.data = []
             for offset, size in table.filter(kind="image").select("offset", "bytes").iter_rows():
                 tar.seek(offset)
@@ -145,7 +145,7 @@ class Sides:
     def ours(self, _: int = 0) -> float:
         """Pairs/s of curate score."""
         shutil.rmtree(self.run.store.path(self.scorer.folder), ignore_errors=True)
-        return self.timed("curate", lambda: self.worker("00000"))
+        return self.timed("curate", lambda: self.measurer(self.job))
 
     def decoding(self) -> float:
         """Seconds of one core for a picture: read, decode, preprocess."""

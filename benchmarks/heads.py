@@ -18,7 +18,7 @@ import common
 import torch
 
 from curate.run.run import Run
-from curate.score.measure import ScoreWorker
+from curate.score.measure import Measurer, job_of
 
 
 def random_heads(folder: Path, width: int) -> dict[str, dict[str, str]]:
@@ -41,14 +41,15 @@ class Side:
     """A recipe's scorers on the one raw shard of a run."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.worker = run, ScoreWorker(run.store, run.resolved.scorers)
+        self.run, self.measurer = run, Measurer(run.store, run.resolved.scorers)
+        self.job = job_of("00000000", run.resolved.scorers)
         self.images = run.plan.slices[0].count
 
     def rate(self, _: int = 0) -> float:
         """Pairs/s of everything."""
         for scorer in self.run.resolved.scorers:
             shutil.rmtree(self.run.store.path(scorer.folder), ignore_errors=True)
-        return self.images / common.seconds(lambda: self.worker("00000"))
+        return self.images / common.seconds(lambda: self.measurer(self.job))
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
 
 No peer is beside it: the others' filters run the model again. The tables of a run (raw, and the scores of three
 scorers, with 128-dimensional embeddings) are written directly in its layout, 100 shards of 10,000 pairs, without
-tars, which select never opens; then `Run.select` decides under LAION-5B's five rules, again with another threshold,
+tars, which select never opens; then `Stages.select` decides under LAION-5B's five rules, again with another threshold,
 with the same once more (nothing to do), and under `top: 0.3`, which has to look at all values first. Every call is
 a process of its own through the command line, start-up included; the profile is of one in-process call.
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import cProfile
 import pstats
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -29,7 +30,8 @@ from clip_score import Quiet
 
 from curate.run.executor import InProcess
 from curate.run.run import Run
-from curate.select.verdicts import funnel
+from curate.run.stages import Stages
+from curate.score.tables import parts_of
 from curate.store import table
 from curate.store.store import Store
 
@@ -89,7 +91,8 @@ def tables(run: Run) -> int:
             content = pa.Table.from_arrays(
                 [table.column(frame[each.name], each.type) for each in schema], schema=schema
             )
-            save(run.store, f"{scorer.folder}/{part.shard}.parquet", content)
+            for name, part_of_it in parts_of(scorer, part.shard, content).items():
+                save(run.store, name, part_of_it)
     return sum(path.stat().st_size for path in Path(run.store.url).rglob("*.parquet"))
 
 
@@ -161,7 +164,7 @@ def main() -> None:
             },
         )
         out = folder / "run"
-        began = Run.open(recipe, Store(out), InProcess(), Quiet())
+        began = Run.open(recipe, Store(out))
         size = tables(began)
         common.note(f"wrote {len(began.shards)} shards, {size / 1e6:.0f} MB")
         shown = common.Table(["call", "seconds, command", "documents/s"])
@@ -179,12 +182,15 @@ def main() -> None:
             if ran.code:
                 raise RuntimeError(ran.output[-2000:])
             shown.add(call, f"{ran.seconds:.1f}", f"{documents / ran.seconds:,.0f}")
-        run = Run.open(recipe, Store(out), InProcess(), Quiet(), changes={"keep.4.min": "0.33"})
+        run = Run.open(recipe, Store(out), changes={"keep.4.min": "0.33"})
+        stages = Stages.of(run, InProcess(), Quiet())
         profile = cProfile.Profile()
         profile.enable()
-        took = common.seconds(run.select)
+        took = common.seconds(stages.select)
         profile.disable()
-        counting = common.seconds(lambda: funnel(run.store, run.verdicts, run.scored))
+        (Path(run.store.path(run.verdicts)) / "funnel.json").unlink()
+        shutil.rmtree(run.store.path(f"{run.verdicts}/counts"))
+        counting = common.seconds(stages.select)
         shown.add("of which select, in process, under the profiler", f"{took:.1f}", f"{documents / took:,.0f}")
         shown.add("of which the funnel", f"{counting:.1f}", f"{documents / counting:,.0f}")
         bare = floor(run)

@@ -21,19 +21,19 @@ CONTEXT, WORDS = 35, 50
 """Tokens of a text that the matcher reads, and words that are left of one before."""
 
 
-class Matcher(Model):
+class Matcher:
     """The probability that a text goes with a picture: softmax of the two logits of the ITM head."""
 
     def __init__(self, model: str, revision: str = "", precision: str = "auto", enc_token: bool = False) -> None:
-        super().__init__(located(model, MATCHER), revision, precision, MATCHERS)
-        known = self.tokenizer.convert_tokens_to_ids("[ENC]")
-        if known in (None, self.tokenizer.unk_token_id):
-            known = self.model.config.text_config.bos_token_id + 1  # Salesforce's vocabulary ends with [DEC], [ENC]
+        self.net = Model(located(model, MATCHER), revision, precision, MATCHERS)
+        known = self.net.tokenizer.convert_tokens_to_ids("[ENC]")
+        if known in (None, self.net.tokenizer.unk_token_id):
+            known = self.net.model.config.text_config.bos_token_id + 1  # Salesforce's vocabulary ends with [DEC], [ENC]
         self.first = known if enc_token else None
 
     def states(self, pixels: Sequence[Pixels]) -> Any:
         """What the image encoder makes of pictures, (n, patches + 1, width)."""
-        return self.model.vision_model(pixel_values=self.batch(pixels)).last_hidden_state
+        return self.net.model.vision_model(pixel_values=self.net.batch(pixels)).last_hidden_state
 
     def probabilities(self, states: Sequence[Any], texts: Sequence[str]) -> list[float | None]:
         """For pictures' states and the text to each, which is cleaned; None where nothing is left of it."""
@@ -41,17 +41,17 @@ class Matcher(Model):
         some = [at for at, text in enumerate(cleaned) if text]
         found: list[float | None] = [None] * len(texts)
         if some:
-            read = self.tokenizer(
+            read = self.net.tokenizer(
                 [cleaned[at] for at in some], padding=True, truncation=True, max_length=CONTEXT, return_tensors="pt"
-            ).to(self.device)
+            ).to(self.net.device)
             if self.first is not None:
                 read.input_ids[:, 0] = self.first
-            seen = self.model.text_encoder(
+            seen = self.net.model.text_encoder(
                 read.input_ids,
                 attention_mask=read.attention_mask,
-                encoder_hidden_states=self.torch.stack([states[at] for at in some]),
+                encoder_hidden_states=self.net.torch.stack([states[at] for at in some]),
             ).last_hidden_state[:, 0]
-            for at, probability in zip(some, matching(self.model.itm_head(seen)), strict=True):
+            for at, probability in zip(some, matching(self.net.model.itm_head(seen)), strict=True):
                 found[at] = probability
         return found
 

@@ -34,22 +34,22 @@ class Sampling:
     seed: int
 
 
-class Captioner(Model):
+class Captioner:
     """Captions drawn by nucleus sampling, BLIP or BLIP-2."""
 
     def __init__(self, model: str, revision: str, precision: str, how: Sampling) -> None:
-        super().__init__(located(model, CAPTIONER), revision, precision, CAPTIONERS)
+        self.net = Model(located(model, CAPTIONER), revision, precision, CAPTIONERS)
         self.how = how
-        prompt = self.tokenizer(how.prompt).input_ids
+        prompt = self.net.tokenizer(how.prompt).input_ids
         image_tokens: list[int] = []
-        if self.kind == CAPTIONERS[0]:
-            self.decoder, text = self.model.text_decoder, self.model.config.text_config
+        if self.net.kind == CAPTIONERS[0]:
+            self.decoder, text = self.net.model.text_decoder, self.net.model.config.text_config
             prompt = [text.bos_token_id, *prompt[1:-1]]
             ends = {"eos_token_id": text.sep_token_id, "pad_token_id": text.pad_token_id}
         else:
-            self.decoder, ends = self.model.language_model, {}
-            image_tokens = [self.model.config.image_token_id] * self.model.config.num_query_tokens
-        self.prompt = self.torch.tensor([image_tokens + prompt], device=self.device)
+            self.decoder, ends = self.net.model.language_model, {}
+            image_tokens = [self.net.model.config.image_token_id] * self.net.model.config.num_query_tokens
+        self.prompt = self.net.torch.tensor([image_tokens + prompt], device=self.net.device)
         if how.max_length <= len(prompt):
             raise ValueError(f"max_length {how.max_length} leaves no room after the {len(prompt)} tokens of the prompt")
         self.settings = {
@@ -63,9 +63,9 @@ class Captioner(Model):
 
     def states(self, pixels: Sequence[Pixels]) -> Any:
         """What the decoder sees of pictures, (n, patches + 1 or queries, width)."""
-        if self.kind == CAPTIONERS[0]:
-            return self.model.vision_model(pixel_values=self.batch(pixels)).last_hidden_state
-        return self.model.get_image_features(self.batch(pixels), return_dict=True).pooler_output
+        if self.net.kind == CAPTIONERS[0]:
+            return self.net.model.vision_model(pixel_values=self.net.batch(pixels)).last_hidden_state
+        return self.net.model.get_image_features(self.net.batch(pixels), return_dict=True).pooler_output
 
     def captions(self, pictures: Sequence[str], pixels: Sequence[Pixels], count: int = 1) -> list[list[str]]:
         """So many captions for each picture, named by its sha256."""
@@ -76,23 +76,23 @@ class Captioner(Model):
             places, keys = zip(*rows[start : start + ROWS], strict=True)
             sampler = Nucleus(list(keys), self.how.top_p, self.how.top_k)
             ids = self.generated(states[list(places)], logits_processor=[sampler], **self.settings)
-            said += self.tokenizer.batch_decode(self.spelled(ids), skip_special_tokens=True)
+            said += self.net.tokenizer.batch_decode(self.spelled(ids), skip_special_tokens=True)
         said = [" ".join(text.split()) for text in said]
         return [said[at : at + count] for at in range(0, len(said), count)]
 
     def generated(self, states: Any, **settings: Any) -> Any:
         """Token ids that follow the prompt."""
         ids = self.prompt.expand(len(states), -1)
-        if self.kind == CAPTIONERS[0]:
-            mask = self.torch.ones_like(ids)
+        if self.net.kind == CAPTIONERS[0]:
+            mask = self.net.torch.ones_like(ids)
             return self.decoder.generate(input_ids=ids, attention_mask=mask, encoder_hidden_states=states, **settings)[
                 :, ids.shape[1] :
             ]
-        seen = self.model.get_input_embeddings()(ids)
-        shown = (ids == self.model.config.image_token_id)[..., None]
+        seen = self.net.model.get_input_embeddings()(ids)
+        shown = (ids == self.net.model.config.image_token_id)[..., None]
         seen = seen.masked_scatter(shown, states.to(seen.dtype))
-        return self.decoder.generate(inputs_embeds=seen, attention_mask=self.torch.ones_like(ids), **settings)
+        return self.decoder.generate(inputs_embeds=seen, attention_mask=self.net.torch.ones_like(ids), **settings)
 
     def spelled(self, ids: Any) -> list[list[int]]:
         """Without ids that the tokenizer has no word for, such as [DEC] in Salesforce's models."""
-        return [[one for one in row if one < len(self.tokenizer)] for row in ids.tolist()]
+        return [[one for one in row if one < len(self.net.tokenizer)] for row in ids.tolist()]

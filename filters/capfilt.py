@@ -72,7 +72,7 @@ class CapFilt:
         how = Sampling(top_p, top_k, max_length, min_length, repetition_penalty, prompt, seed)
         self.captioner = Captioner(captioner, captioner_revision, precision, how)
         self.filter = Matcher(filter, filter_revision, precision, enc_token)
-        processors = [each.processor.image_processor.to_dict() for each in (self.captioner, self.filter)]
+        processors = [each.net.processor.image_processor.to_dict() for each in (self.captioner, self.filter)]
         self.alike = processors[0] == processors[1]
         self.seen: dict[str, tuple[str, Any]] = {}
 
@@ -89,12 +89,12 @@ class CapFilt:
 
     def prepare(self, image: Image) -> Prepared:
         """The picture as captioner and filter read it, in the decoding threads; once where both read the same."""
-        first = self.captioner.prepare(image)
-        return Prepared(image.sha256, (first,) if self.alike else (first, self.filter.prepare(image)))
+        first = self.captioner.net.prepare(image)
+        return Prepared(image.sha256, (first,) if self.alike else (first, self.filter.net.prepare(image)))
 
     def __call__(self, pairs: list[tuple[Prepared, Text]]) -> list[dict[str, Any]]:
         """A row for each pair; every picture is captioned and encoded once, its texts are judged on that."""
-        with self.filter.torch.inference_mode():
+        with self.filter.net.torch.inference_mode():
             self.look({picture.sha256: picture for picture, _ in pairs})
             texts = {(picture.sha256, text.text): 0 for picture, text in pairs}
             texts |= {(sha256, caption): 0 for sha256, (caption, _) in self.seen.items()}

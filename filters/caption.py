@@ -84,11 +84,11 @@ class Caption:
     def prepare(self, image: Image) -> Prepared:
         """The picture as the captioner and each CLIP read it, in the decoding threads."""
         clips = [clip.prepare(image) for clip, _ in self.rankers]
-        return Prepared(image.sha256, (self.captioner.prepare(image), *clips))
+        return Prepared(image.sha256, (self.captioner.net.prepare(image), *clips))
 
     def __call__(self, pictures: list[Prepared]) -> list[dict[str, Any] | None]:
         """A row for each picture; None where the model says nothing."""
-        with self.captioner.torch.inference_mode():
+        with self.captioner.net.torch.inference_mode():
             said = self.captioner.captions(
                 [picture.sha256 for picture in pictures], [picture.pixels[0] for picture in pictures], self.n
             )

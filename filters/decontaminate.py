@@ -34,7 +34,7 @@ class Decontaminate:
 
     Args:
         reference: embeddings by the same model: a .npy of (n, d) numbers, a .parquet, or a folder of them, such as
-            ``runs/evaluation/scores/clip-1a2b3c4d``. What is null there is left out.
+            ``runs/evaluation/scores/clip-1a2b3c4d``; of that, the tables of vectors. What is null there is left out.
         column: the column of a parquet that holds them.
         names: the column of a parquet that names them, or a text file with a name on each line for a .npy. Without: the
             row's number from 0; in a folder of scores, ``document:position``.
@@ -51,10 +51,10 @@ class Decontaminate:
         self.references: Vectors = directions[good].astype(np.float32)
 
     @staticmethod
-    def weights(reference: str, column: str = "embedding", names: str = "") -> list[Path]:  # noqa: ARG004
+    def weights(reference: str, column: str = "embedding", names: str = "") -> list[Path]:
         """The files that the scores depend on."""
         beside = [Path(names)] if names and reference.endswith(".npy") else []
-        return [*files(reference), *beside]
+        return [*files(reference, column), *beside]
 
     def __call__(self, vectors: list[Sequence[float]]) -> list[dict[str, Any] | None]:
         """A row for each embedding."""
@@ -90,10 +90,13 @@ class Decontaminate:
         return list(zip(best.tolist(), cosines.tolist(), strict=True))
 
 
-def files(reference: str) -> list[Path]:
-    """The files of a reference; FileNotFoundError where there is none."""
+def files(reference: str, column: str) -> list[Path]:
+    """The files of a reference that hold a column; FileNotFoundError where there is none."""
     path = Path(reference)
     found = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    vectors = [file for file in found if path.is_dir() and file.name.endswith(".vectors.parquet")]
+    if vectors:  # a folder of scores: they lie beside the tables of all other columns
+        found = vectors if column in pq.read_schema(vectors[0]).names else sorted({*found} - {*vectors})
     if not found or not all(file.is_file() for file in found):
         raise FileNotFoundError(f"decontaminate: there is no reference {reference}")
     if wrong := [file for file in found if file.suffix not in {".npy", ".parquet"}]:
@@ -103,7 +106,7 @@ def files(reference: str) -> list[Path]:
 
 def read(reference: str, column: str, names: str) -> tuple[Any, list[str]]:
     """The embeddings, (n, d), and their names."""
-    first, *others = files(reference)
+    first, *others = files(reference, column)
     if first.suffix == ".npy":
         vectors = np.load(first, allow_pickle=False)
         given = Path(names).read_text("utf-8").splitlines() if names else [str(at) for at in range(len(vectors))]

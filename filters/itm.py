@@ -51,11 +51,11 @@ class Itm:
 
     def prepare(self, image: Image) -> Prepared:
         """The picture as the model reads it, in the decoding threads."""
-        return Prepared(image.sha256, (self.filter.prepare(image),))
+        return Prepared(image.sha256, (self.filter.net.prepare(image),))
 
     def __call__(self, pairs: list[tuple[Prepared, Text]]) -> list[dict[str, Any]]:
         """A row for each pair; every picture is encoded once."""
-        with self.filter.torch.inference_mode():
+        with self.filter.net.torch.inference_mode():
             fresh = {picture.sha256: picture.pixels[0] for picture, _ in pairs if picture.sha256 not in self.seen}
             if fresh:
                 self.seen |= dict(zip(fresh, self.filter.states(list(fresh.values())), strict=True))

@@ -16,14 +16,15 @@ from curate.document import Document, Image, Reader, Text, document
 from curate.fetch.crawl import raw_rows
 from curate.fetch.response import Fetched
 from curate.image.codec import encode, sniff
-from curate.pack.pack import PackWorker, finish, plan
+from curate.pack.output_folder import Output
+from curate.pack.pack import phases as packing
 from curate.recipe.recipe import Recipe, Resource
 from curate.report import Report
 from curate.run.bind import Resolved
 from curate.run.executor import Executor, InProcess
 from curate.run.plan import Plan
 from curate.run.run import Run
-from curate.run.scheduler import Scheduler
+from curate.run.scheduler import Progress, Scheduler
 from curate.run.stages import Stages
 from curate.score.catalogue import catalogue
 from curate.score.measure import Measurer, job_of
@@ -118,7 +119,14 @@ def scored(store: Store, scorer: Scorer, column: str, shard: str = SHARD) -> lis
         return table.read(path)[column].to_list()
 
 
-def curated(folder: Path, recipe: Recipe, columns=None, shards: tuple[str, ...] = (SHARD,)) -> Path:
+def curated(
+    folder: Path,
+    recipe: Recipe,
+    columns=None,
+    shards: tuple[str, ...] = (SHARD,),
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Path:
     """Scores, selects and packs the raw shards of a folder; the folder with the tars."""
     store, reader = Store(folder), Reader(page, columns or {}, "test")
     scorers = resolve(recipe, folder, reader, "r.yaml")
@@ -128,11 +136,9 @@ def curated(folder: Path, recipe: Recipe, columns=None, shards: tuple[str, ...] 
     decided = replace(decision(recipe, scorers, known, (), shards), folder="verdicts/x")
     done(store, deciding.phases(store, decided, shards, Resource()))
     folders = {each.name: each.folder for each in scorers} | ({"source": "scores/source"} if columns else {})
-    tars = list(plan(store, "verdicts/x", shards, recipe.pack))
-    worker = PackWorker(store, "verdicts/x", folders, known, recipe.place, recipe.pack, "out/x", decided.adds)
-    for tar in tars:
-        worker(tar)
-    finish(store, "out/x", len(tars), "# card", [])
+    output = Output("out/x", recipe, "verdicts/x", folders, known, decided.adds)
+    scheduler = Scheduler(store, Ledger(store), executor or InProcess(), progress or Nobody())
+    assert scheduler.run(packing(store, output, shards, Resource())), scheduler.failures
     return folder / "out/x"
 
 

@@ -28,6 +28,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from shards import measure, page, raw_shard, scorers_of
 
@@ -38,6 +39,7 @@ from curate.document import Document, Text, pair
 from curate.image import codec
 from curate.image.codec import decode
 from curate.plugin import VIEWS
+from curate.score.tables import names_of
 from curate.source.corpus import load_reader
 from curate.store import table
 from curate.store.store import Store
@@ -241,8 +243,8 @@ def scorer(name: str, folder: Path) -> Golden:
 def measured(folder: Path, score: dict[str, Any], name: str) -> Golden:
     """All columns of one scorer of a recipe, by ``document:position``; a network runs on the CPU."""
     store = Store(folder / "run")
-    found = {"again.jpg": PICTURES["scene.jpg"], **PICTURES}
-    ids = raw_shard(store, pages(), {url(each): data for each, data in found.items()})
+    pictures = {"again.jpg": PICTURES["scene.jpg"], **PICTURES}
+    ids = raw_shard(store, pages(), {url(each): data for each, data in pictures.items()})
     scorers = scorers_of(folder, score)
     with pytest.MonkeyPatch.context() as patch:
         if name in NEAR:
@@ -252,13 +254,19 @@ def measured(folder: Path, score: dict[str, Any], name: str) -> Golden:
         measure(store, scorers)
     (this,) = (each for each in scorers if each.name == name)
     types = this.all_columns
-    with store.local(f"{this.folder}/00000.parquet") as path:
-        rows = {
-            f"{ids.index(row['document'])}:{row['position']}": {key: plain(types[key], row[key]) for key in types}
-            for row in table.read(path).iter_rows(named=True)
-        }
+    found = pl.concat([read(store, each) for each in names_of(this, "00000000")], how="align")
+    rows = {
+        f"{ids.index(row['document'])}:{row['position']}": {key: plain(types[key], row[key]) for key in types}
+        for row in found.sort(pl.col("document").replace_strict(ids, range(len(ids))), "position").iter_rows(named=True)
+    }
     near = {key: TOLERANCE[kind] for key, kind in types.items() if name in NEAR and kind in TOLERANCE}
     return Golden(this.spec.version, rows, near)
+
+
+def read(store: Store, name: str) -> pl.DataFrame:
+    """One of a scorer's tables."""
+    with store.local(name) as path:
+        return table.read(path)
 
 
 def plain(kind: Any, value: Any) -> Any:

@@ -259,7 +259,7 @@ def test_our_classes_do_not_inherit_from_each_other() -> None:
     """Protocols, sections of a recipe and errors aside."""
     inherits = {
         f"{file}: {node.name}({ast.unparse(base)})"
-        for file in core()
+        for file in trees()
         for node in ast.walk(trees()[file])
         if isinstance(node, ast.ClassDef)
         for base in node.bases
@@ -275,10 +275,11 @@ def class_of(file: str, base: ast.expr) -> tuple[str, ast.ClassDef] | None:
     for node in ast.walk(trees()[file]):
         if isinstance(node, ast.ClassDef) and node.name == spelled:
             return file, node
-        if isinstance(node, ast.ImportFrom):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            package = node.module if isinstance(node, ast.ImportFrom) else ""
             for alias in node.names:
                 if first == (alias.asname or alias.name):
-                    spelled = ".".join(filter(None, (node.module, alias.name, rest)))
+                    spelled = ".".join(filter(None, (package, alias.name, rest)))
     home = defined_in(spelled)
     found = ast.walk(trees()[home]) if home and home != file else ()
     name = spelled.rpartition(".")[2]

@@ -21,7 +21,7 @@ def plan(recipe: RecipePath, out: Out = None, limit: Limit = None, changes: Chan
     from curate.inspect import estimate
     from curate.show import screen
 
-    screen.show_plan(console, estimate.of(open_run(recipe, out, limit, changes)))
+    screen.show_plan(console, estimate.plan_of(open_run(recipe, out, limit, changes)))
 
 
 @app.command()

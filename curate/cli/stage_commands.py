@@ -74,11 +74,11 @@ def group(
     if explain is None:
         work(("group",), recipe, out, limit, ray, workers, changes, partial)
         return
-    from curate.inspect import duplicates as kin
+    from curate.inspect.duplicates import duplicates_of
     from curate.show import screen
 
     found, none = open_run(recipe, out, limit, changes), True
-    for each in kin.of(found, explain, pictures):
+    for each in duplicates_of(found, explain, pictures):
         screen.show_group(console, each)
         none = False
     if none:

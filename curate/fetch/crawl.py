@@ -1,4 +1,4 @@
-"""Fetch: one shard of a corpus into raw/NNNNN.tar and raw/NNNNN.parquet. Judges nothing, changes no byte unless told.
+"""Crawl: the shards of a corpus into raw/NNNNNNNN.tar and .parquet. Judges nothing, changes no byte unless told.
 
 Each distinct URL of the shard is asked for once and each distinct picture stored once; every place where it stands gets
 its own row. The parquet file comes last: where it is, the shard is done.
@@ -164,7 +164,7 @@ def raw_rows(
     offsets: Mapping[str, Place],
     corpus: str,
 ) -> Iterator[dict[str, Any]]:
-    """The rows of raw/NNNNN.parquet."""
+    """The rows of raw/NNNNNNNN.parquet."""
     for entry in entries:
         if isinstance(entry, Reject):
             name = document_id(Origin(corpus, entry.file, entry.row, ""))

@@ -1,4 +1,4 @@
-"""img2dataset as the downloader: the contract of ``curate.download``, kept by checking all that comes back.
+"""img2dataset as the downloader: the contract of ``curate.fetch.download``, kept by checking all that comes back.
 
 Needs the extra ``img2dataset``. It runs in an interpreter of its own, because it replaces file descriptors 1 and 2 of
 its whole process and returns success where shards are missing. What it cannot do: it has no deadline, no limit on

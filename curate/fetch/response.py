@@ -1,4 +1,4 @@
-"""Fetched: what is asked for, within which limits, and what came of it. Touches no network.
+"""Response: what is asked for, within which limits, and what came of it. Touches no network.
 
 ``examine`` turns a downloaded body into a result; every downloader ends there, so that all check alike.
 """

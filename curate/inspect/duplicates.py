@@ -1,4 +1,4 @@
-"""Kin: the groups that a document is in, with their members, how near they are, and who survived. Changes nothing."""
+"""Duplicates: the groups a document is in, with their members, how near they are, and who survived. Changes nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Kin:
+class DuplicateGroup:
     """A group that a segment is in: its members, itself first, then the nearest."""
 
     name: str
@@ -49,7 +49,7 @@ class Kin:
     members: list[Member]
 
 
-def of(run: Run, name: str, pictures: Path | None = None) -> Iterator[Kin]:
+def duplicates_of(run: Run, name: str, pictures: Path | None = None) -> Iterator[DuplicateGroup]:
     """Every group with company that a document (an id or its beginning, or a URL) has a segment in.
 
     ``pictures``: a folder to write the members' pictures to.
@@ -63,10 +63,10 @@ def of(run: Run, name: str, pictures: Path | None = None) -> Iterator[Kin]:
             own = rows(run.store, [f"{grouping.folder}/{shard}.parquet"], ds.field("document") == document)
             for row in own.drop_nulls("group").iter_rows(named=True):
                 if row["size"] > 1 or row["owned"]:
-                    yield kin(run, grouping, row, pictures)
+                    yield group_of(run, grouping, row, pictures)
 
 
-def kin(run: Run, grouping: Grouping, asked: dict[str, Any], pictures: Path | None) -> Kin:
+def group_of(run: Run, grouping: Grouping, asked: dict[str, Any], pictures: Path | None) -> DuplicateGroup:
     """One group, seen from one of its members."""
     found = []
     for shard in run.scored:
@@ -82,7 +82,7 @@ def kin(run: Run, grouping: Grouping, asked: dict[str, Any], pictures: Path | No
     table = pl.concat([mine.with_columns(far=pl.lit(-1.0)), table.join(mine, on=KEY, how="anti")])
     listed = [member(run, grouping, row, pictures) for row in table.head(MOST).iter_rows(named=True)]
     place = (asked["document"], asked["position"])
-    return Kin(grouping.name, asked["group"], asked["size"], place, listed)
+    return DuplicateGroup(grouping.name, asked["group"], asked["size"], place, listed)
 
 
 def distance(grouping: Grouping, mine: Any, other: Any) -> float:

@@ -42,7 +42,7 @@ class Plan:
     memory: int
 
 
-def of(run: Run) -> Plan:
+def plan_of(run: Run) -> Plan:
     """What a run would do; the number of shards only if its corpus was planned already."""
     wave_of = {scorer.name: at for at, wave in enumerate(waves(run.resolved.scorers), 1) for scorer in wave}
     lines = []

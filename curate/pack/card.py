@@ -5,33 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from curate.recipe.recipe import Recipe
+from curate.pack.output_folder import Output
 
 
-def card(
-    name: str, recipe: Recipe, text: str, changes: Mapping[str, str], verdicts: str, funnel: Sequence[Mapping[str, Any]]
-) -> str:
-    """A dataset card in Markdown.
-
-    Args:
-        name: of the dataset.
-        recipe: as validated.
-        text: the recipe's file as it was written.
-        changes: what was set on top of it.
-        verdicts: the folder with the verdict on every segment.
-        funnel: what was kept, and why not.
-    """
+def card(output: Output, funnel: Sequence[Mapping[str, Any]]) -> str:
+    """A dataset card in Markdown; ``funnel``: what was kept, and why not."""
+    recipe = output.recipe
     uses_demo = any("demo" in map(str, score.parameters.values()) for score in recipe.score.values())
     warning = [
         "",
         "**The scores here come from a demo model** trained on drawn shapes: they mean nothing for real use.",
     ]
     lines = [
-        f"# {name}",
+        f"# {output.name}",
         "",
         f"Made by curate from `{recipe.source.reader}` documents; format `{recipe.pack.format}`.",
         "`index.json` lists the tars (wids), `SHA256SUMS` their sums, `funnel.json` what was kept and why not.",
-        f"The verdict on every single segment lies in `{verdicts}/`, keyed by document and position.",
+        f"The verdict on every single segment lies in `{output.verdicts}/`, keyed by document and position.",
         *(warning if uses_demo else []),
         "",
         "## Funnel",
@@ -43,8 +33,8 @@ def card(
         "## Recipe",
         "",
         "```yaml",
-        text.rstrip(),
-        *(f"# --set {key}={value}" for key, value in changes.items()),
+        output.text.rstrip(),
+        *(f"# --set {key}={value}" for key, value in output.changes.items()),
         "```",
         "",
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from curate.document import Reader
 from curate.group.grouping import Grouping, columns_of, resolve_groups
-from curate.pack.writers import WRITERS
+from curate.pack.writer import writer
 from curate.plugin import KINDS
 from curate.recipe.compare import fault
 from curate.recipe.recipe import Recipe
@@ -95,11 +95,7 @@ class Resolved:
             score, _, column = self.recipe.place.by.partition(".")
             if known[score]["image"][column] != list[float]:
                 raise RecipeError(f"{where}: {self.recipe.place.by} is no list of similarities, such as clip.sims")
-        if self.recipe.pack.format not in WRITERS:
-            raise RecipeError(
-                f"{self.path}: pack.format: no format {self.recipe.pack.format!r}"
-                f"{nearest(self.recipe.pack.format, list(WRITERS))}"
-            )
+        writer(self.recipe.pack.format, f"{self.path}: pack.format")
 
     def _check_texts(self, known: Catalogue) -> None:
         """Finds what is wrong with the texts that are added or thinned out, and with what pack hides."""

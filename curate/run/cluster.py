@@ -55,9 +55,11 @@ class Actor:
 
 @dataclass
 class Pool:
-    """The actors of a phase: which are starting, and which hold which jobs."""
+    """The actors of a phase: which are starting, which hold which jobs, and which are left from the last phase."""
 
-    launch: Callable[[], tuple[Any, Any, bool]]
+    create: Callable[[], Any]
+    payload: Any
+    spare: list[Any]
     least: int
     most: int
     holds: int
@@ -75,7 +77,9 @@ class Pool:
         """Starts actors until there are as many as there is work for, between ``least`` and ``most``."""
         alive = len(self.starting) + len(self.held)
         for _ in range(max(self.least, min(self.most, -(-wanted // self.holds))) - alive):
-            actor, ready, fresh = self.launch()
+            fresh = not self.spare
+            actor = self.create() if fresh else self.spare.pop()
+            ready = actor.start.remote(self.payload)
             self.starting[ready] = actor
             self.fresh |= {ready} if fresh else set()
 
@@ -133,7 +137,7 @@ class Pool:
         """Ends the actors that are busy or not up yet, and gives back the idle ones."""
         for actor in [*self.starting.values(), *(actor for actor, jobs in self.held.items() if jobs)]:
             ray.kill(actor)
-        return [actor for actor, jobs in self.held.items() if not jobs]
+        return [*self.spare, *(actor for actor, jobs in self.held.items() if not jobs)]
 
 
 class RayCluster:
@@ -217,17 +221,10 @@ class RayCluster:
             total.get("CPU", 1) / cpus if cpus else 64,
             total.get("GPU", 0) / resource.gpus if resource.gpus else 64,
         ]
-        workers = self._workers or resource.workers or (1, max(1, int(min(room))))
-        least, most = workers if isinstance(workers, tuple) else (workers, workers)
-        payload = ray.put(phase.worker)
+        workers = self._workers or resource.workers or max(1, int(min(room)))
+        least, most = workers if isinstance(workers, tuple) else (1, workers)  # never more than there are jobs
         spare = self._spares(self._kind(phase))
-
-        def launch() -> tuple[Any, Any, bool]:
-            fresh = not spare
-            actor = remote.remote() if fresh else spare.pop()
-            return actor, actor.start.remote(payload), fresh
-
-        return Pool(launch, min(least, most), most, phase.holds)
+        return Pool(remote.remote, ray.put(phase.worker), spare, min(least, most), most, phase.holds)
 
     def _spares(self, kind: Any) -> list[Any]:
         """The last phase's idle workers if they are of the kind that is wanted now; else they go."""

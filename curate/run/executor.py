@@ -34,7 +34,7 @@ class Queue:
         self._good = False
 
     def ended(self, job: Job, outcome: Report | Failure) -> None:
-        """Takes up how a job ended: one that failed waits again, or was given up.
+        """Takes up how a job ended: one that failed is next again, or given up.
 
         Raises:
             StopRun: nothing succeeds: what is wrong there is not the jobs.
@@ -45,7 +45,7 @@ class Queue:
             return
         self._tries[job.name] += 1
         if self._tries[job.name] < ATTEMPTS:
-            self.waiting.append(job)
+            self.waiting.appendleft(job)
             return
         self.failures.append(replace(outcome, stage=self._stage))
         if not self._good and len(self.failures) >= HOPELESS:

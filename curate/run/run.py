@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,7 +29,7 @@ SMALL = Resource()
 
 @dataclass
 class Run:
-    """A recipe in a folder. What is done is asked of the ledger each time: jobs may go on meanwhile."""
+    """A recipe in a folder. Which shards are there is asked of the ledger once, until ``forget``."""
 
     resolved: Resolved
     plan: Plan
@@ -62,17 +63,22 @@ class Run:
         """The jobs of some phases that are not done, each with what is missing of it."""
         return self.ledger.unfinished(job for phase in phases for job in phase.jobs)
 
-    @property
+    @cached_property
     def shards(self) -> list[str]:
         """The shards that have been fetched, in order."""
         left = {job.name for job in self.unfinished(self.fetching())}
         return [part.shard for part in self.plan.slices if part.shard not in left]
 
-    @property
+    @cached_property
     def scored(self) -> list[str]:
         """The shards that have been fetched, and have every score."""
         left = {job.name for job in self.unfinished(self.scoring())}
         return [shard for shard in self.shards if shard not in left]
+
+    def forget(self) -> None:
+        """Has the ledger asked again: shards were fetched or scored."""
+        for name in ("shards", "scored"):
+            self.__dict__.pop(name, None)
 
     @property
     def grouped(self) -> list[Grouping]:
@@ -112,7 +118,9 @@ class Run:
     @property
     def output(self) -> pack.Output:
         """What is packed, and into which folder."""
-        return pack.output(self.resolved, self.decision, self.folders)
+        resolved, decision = self.resolved, self.decision
+        recipe, known, scores = resolved.recipe, resolved.known, self.folders
+        return pack.output(recipe, resolved.path, resolved.changes, known, scores, decision.folder, decision.adds)
 
     @property
     def out(self) -> str:

@@ -43,6 +43,7 @@ class Stages:
     def fetch(self) -> None:
         """Downloads the shards that are not there."""
         self.scheduler.run(self.run.fetching(self._needs("fetch")))
+        self.run.forget()
         rejects = self.scheduler.counts["fetch"]["rejects"]
         if rejects and rejects == sum(part.count for part in self.run.plan.slices):
             raise StopRun(f"none of {rejects:,} rows is a document: {self._first_reject()}")
@@ -58,6 +59,7 @@ class Stages:
         folders = {name.rpartition("/")[0] for name in left}
         names = [scorer.name for scorer in self.run.resolved.scorers if scorer.folder in folders]
         self.scheduler.run(self.run.scoring(self._needs("score", *names)))
+        self.run.forget()
 
     def group(self) -> None:
         """Finds what is a duplicate of what."""

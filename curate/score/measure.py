@@ -14,7 +14,7 @@ from functools import cached_property
 from curate.recipe.recipe import Resource
 from curate.report import Report, StopRun, conserve
 from curate.score.batch import show_pictures
-from curate.score.owed import inputs_of, owed
+from curate.score.owed import column_of, inputs_of, owed
 from curate.score.scorer import Scorer
 from curate.score.tables import merged, names_of, parts_of, tabulated
 from curate.score.view import Call, Measured, Owed, Segments, view_of
@@ -34,7 +34,7 @@ def job_of(shard: str, scorers: Sequence[Scorer]) -> Job:
     """All tables of a shard, and what each is made from."""
     raw, targets = f"{RAW}/{shard}.parquet", list[Target]()
     for scorer in scorers:
-        columns = [column.file(shard) for column in inputs_of(scorer, scorers)]
+        columns = [column_of(name, scorers).file(shard) for name in inputs_of(scorer)]
         reads = tuple(dict.fromkeys([raw, *columns]))
         targets += [Target(name, reads) for name in names_of(scorer, shard)]
     return Job(shard, tuple(targets))
@@ -65,7 +65,7 @@ class Measurer:
 
     @cached_property
     def _folders(self) -> set[str]:
-        """Where rows that are measured already may lie."""
+        """Where rows may lie that were measured behind other gates: a cache, so one look is enough."""
         return self.store.names("scores")
 
     def _measure(self, raw: RawShard, several: Sequence[Owed], report: Report) -> list[Measured]:

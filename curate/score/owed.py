@@ -9,31 +9,31 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.plugin import Kind, Vector
 from curate.recipe.compare import opens
 from curate.recipe.rules import Gate
 from curate.score.scorer import Scorer
+from curate.score.tables import names_of
 from curate.score.view import Bools, Ints, Owed, Segments
 from curate.store import table
-from curate.store.columns import KEY, SOURCE, Column, table_name
+from curate.store.columns import KEY, SOURCE, Column
 from curate.store.raw_shard import RAW
 from curate.store.store import Store
 
 
-def column_of(name: str, kind: Kind, scorers: Iterable[Scorer]) -> Column:
-    """``score.column``, of one of these scorers, the corpus or the download."""
+def inputs_of(scorer: Scorer) -> list[str]:
+    """The columns that a scorer reads, that say which text is a caption, and that its gates look at."""
+    names = (scorer.input, scorer.text_of, *(gate.score for _, gate in scorer.gates))
+    return [name for name in names if name]
+
+
+def column_of(name: str, scorers: Iterable[Scorer]) -> Column:
+    """``score.column`` of one of these scorers or of the corpus; of the download, only its file is of use here."""
     score, _, column = name.partition(".")
     if score in ("raw", "source"):
-        return Column(RAW if score == "raw" else SOURCE, column, kind)
+        return Column(RAW if score == "raw" else SOURCE, column, "document")
     scorer = next(each for each in scorers if each.name == score)
-    return Column(scorer.folder, column, kind, scorer.all_columns[column])
-
-
-def inputs_of(scorer: Scorer, scorers: Iterable[Scorer]) -> list[Column]:
-    """The columns that a scorer reads, that say which text is a caption, and that its gates look at."""
-    given = [(name, next(iter(scorer.columns))) for name in (scorer.input, scorer.text_of) if name]
-    gates = [(gate.score, kind) for kind, gate in scorer.gates]
-    return [column_of(name, kind, scorers) for name, kind in (*given, *gates)]
+    kind = next(kind for kind, group in scorer.columns.items() if column in group)
+    return Column(scorer.folder, column, kind, scorer.columns[kind][column])
 
 
 def owed(
@@ -42,7 +42,7 @@ def owed(
     """What a scorer owes of a shard; ``scorers``: whose columns it may read, ``folders``: where its rows may lie."""
 
     def read(name: str) -> pl.Series:
-        column = column_of(name, "document", scorers)
+        column = column_of(name, scorers)
         if column.folder == RAW:
             return segments.frame[column.name]
         return segments.spread(column.read(store, shard, segments.raw.content))
@@ -101,8 +101,7 @@ def known_rows(
 def _measured_in(folder: str, store: Store, shard: str, segments: Segments, scorer: Scorer) -> pa.Table | None:
     """A scorer's rows of a shard in a folder, with all columns; None unless they are whole, and of this raw shard."""
     schema, parts = table.score_schema(scorer.all_columns), list[pa.Table]()
-    for type_ in {Vector if each is Vector else None for each in (None, *scorer.all_columns.values())}:
-        name = table_name(folder, shard, type_)
+    for name in names_of(scorer, shard, folder):
         if not store.exists(name):
             return None
         with store.local(name) as path:

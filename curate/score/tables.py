@@ -15,10 +15,10 @@ from curate.store import table
 from curate.store.columns import KEY, table_name
 
 
-def names_of(scorer: Scorer, shard: str) -> list[str]:
-    """The files of a scorer's tables of a shard: that of the vectors only if it has any."""
-    vectors = Vector in scorer.all_columns.values()
-    return [table_name(scorer.folder, shard, type_) for type_ in (None, *([Vector] if vectors else []))]
+def names_of(scorer: Scorer, shard: str, folder: str = "") -> list[str]:
+    """The files of a scorer's tables of a shard, in its folder or another; one for vectors only if it has any."""
+    kinds = (None, Vector) if Vector in scorer.all_columns.values() else (None,)
+    return [table_name(folder or scorer.folder, shard, kind) for kind in kinds]
 
 
 def parts_of(scorer: Scorer, shard: str, whole: pa.Table) -> dict[str, pa.Table]:

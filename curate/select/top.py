@@ -1,8 +1,8 @@
 """Top: the thresholds that ``top`` fractions of all measured values of a run come to. Exact, in constant memory.
 
 As in DataComp's baselines: with N values, the one at rank int(N * fraction) from the top (0-based), and every value of
-at least that stays. The values are counted twice, by the upper half of the float32's bits, and then, of those that share
-the upper half of the value looked for, by the lower half; each time chunk by chunk, for all rules at once::
+at least that stays. Values are counted by the upper half of their float32 bits, and then, where the upper half is that
+of the value looked for, by the lower half; chunk by chunk, for all rules at once::
 
     top/upper/CHUNK.parquet   each chunk of shards   rule, bits, count
     top/upper.json            one job                of each rule the upper half, and the rank among those that share it

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from curate.inspect.duplicates import Kin
+from curate.inspect.duplicates import DuplicateGroup
 from curate.inspect.estimate import ASSUMED, Plan
 from curate.inspect.explain import Histogram, Line, totals
 from curate.report import Report
@@ -127,14 +127,14 @@ def show_document(console: Console, lines: Sequence[Line]) -> None:
     console.print(grid)
 
 
-def show_group(console: Console, kin: Kin) -> None:
+def show_group(console: Console, group: DuplicateGroup) -> None:
     """A group of duplicates: its members, how near they are to the one asked about, and who survived."""
-    document, position = kin.asked
-    console.print(f"[bold]{kin.name}[/]: {document} at {position} is one of {kin.size:,} in group {kin.group}")
+    document, position = group.asked
+    console.print(f"[bold]{group.name}[/]: {document} at {position} is one of {group.size:,} in group {group.group}")
     grid = Table(box=box.SIMPLE, show_header=True)
     for heading in ("document", "at", "distance", "verdict", "what", "picture"):
         grid.add_column(heading, overflow="fold", max_width=48)
-    for each in kin.members:
+    for each in group.members:
         colour = COLOUR.get(each.state, "dim")
         verdict = f"[{colour}]{each.state}[/]" + (f": {escape(each.reason)}" if each.reason else "")
         what = "".join(letter if letter.isprintable() else " " for letter in each.what)[:160]

@@ -1,4 +1,4 @@
-"""Source: finds a corpus's files, plans shards over their rows and reads documents; knows no corpus, repairs no row.
+"""Corpus: finds a corpus's files, plans shards over their rows and reads documents; knows no corpus, repairs no row.
 
 A row that is no document is a value (``Reject``) and stays in the count.
 """
@@ -22,6 +22,7 @@ from curate.document import BadRow, Document, Reader
 from curate.plugin import built_in
 from curate.recipe.input import Source
 from curate.source.rows import BadFile, Slice, measure, rows
+from curate.store.chunks import shard_name
 
 FILES_AT_ONCE = 8
 """Files of a source that are measured at a time."""
@@ -84,8 +85,7 @@ def plan(source: Source, base: str = "", limit: int | None = None) -> tuple[list
             bad.append(found)
         else:
             parts += ((file, path, *part) for part in found)
-    digits = max(5, len(str(len(parts) - 1)))
-    return [Slice(f"{at:0{digits}d}", *part) for at, part in enumerate(parts)], bad
+    return [Slice(shard_name(at), *part) for at, part in enumerate(parts)], bad
 
 
 Measured = list[tuple[int, int, int]] | BadFile

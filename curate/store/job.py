@@ -37,10 +37,18 @@ class Job:
     targets: tuple[Target, ...]
     args: Any = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What targets are made from stays behind: whoever decides knows it, and a chunk reads hundreds of files."""
+        return _unpacked, (self.name, tuple(target.name for target in self.targets), self.args)
+
     @property
     def reads(self) -> set[str]:
         """What must be there before it can be done: all that its targets read, but for its own targets."""
         return {name for target in self.targets for name in target.reads} - {target.name for target in self.targets}
+
+
+def _unpacked(name: str, targets: Sequence[str], args: Any) -> Job:
+    return Job(name, tuple(map(Target, targets)), args)
 
 
 class Jobs(Protocol):

@@ -1,6 +1,6 @@
-"""Shard: a raw shard opened for reading, and tar members written the same way every time. Fetches and decides nothing.
+"""Raw shard: one opened for reading, and tar members written the same way every time. Fetches and decides nothing.
 
-``raw/NNNNN.parquet`` holds the segments, ``raw/NNNNN.tar`` each distinct picture once, named by its sha256.
+``raw/NNNNNNNN.parquet`` holds the segments, ``raw/NNNNNNNN.tar`` each distinct picture once, named by its sha256.
 """
 
 from __future__ import annotations

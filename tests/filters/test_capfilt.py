@@ -292,7 +292,7 @@ def counted(model):
 
 def test_a_picture_is_encoded_once_for_all_its_texts(captioner, matcher):
     scorer = CapFilt(captioner[1], matcher[1])
-    looks, judged = counted(scorer.captioner.model), counted(scorer.filter.model)
+    looks, judged = counted(scorer.captioner.net.model), counted(scorer.filter.net.model)
     first, second = scorer.prepare(picture(1)), scorer.prepare(picture(2))
     rows = scorer([(first, Text("a car")), (first, Text("a bird")), (second, Text("a car"))])
     rows += scorer([(second, Text("a tree")), (second, Text("a house"))])
@@ -445,9 +445,9 @@ def test_blip2_is_known_by_its_config(blip2):
     rows = scorer([scorer.prepare(picture(seed)) for seed in range(3)])
     said = []
     for seed in range(3):
-        inputs = scorer.captioner.processor(images=picture(seed).pixels, text="a picture of", return_tensors="pt")
+        inputs = scorer.captioner.net.processor(images=picture(seed).pixels, text="a picture of", return_tensors="pt")
         ids = model.generate(**inputs, max_new_tokens=15, do_sample=False, num_beams=1)
-        words = scorer.captioner.tokenizer.decode(ids[0][-15:], skip_special_tokens=True)
+        words = scorer.captioner.net.tokenizer.decode(ids[0][-15:], skip_special_tokens=True)
         said.append(" ".join(words.split()))
     assert column(rows, "captions") == column(rows, "caption") == said
     assert len(set(said)) > 1

@@ -1,22 +1,30 @@
 import hashlib
 import json
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 import tarfile
-import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 import pytest
 import webdataset
 import wids
-from shards import curated, page, picture, raw_shard, recipe_of
+from shards import Nobody, curated, page, picture, raw_shard, recipe_of
 
 from curate import Image, scores
 from curate.document import DOCUMENT
-from curate.pack.pack import Tar, output_name, plan
+from curate.pack.index import job_of as index_job
+from curate.pack.layout import phases as layout_phases
+from curate.pack.output_folder import Output, output_name
+from curate.pack.write import jobs_of
 from curate.recipe.output import Pack, Place
+from curate.recipe.recipe import Resource
+from curate.run.executor import InProcess
+from curate.store.chunks import shard_name
 from curate.store.store import Store
 
 URLS = [f"http://ex.org/{at}.png" for at in range(20)]
@@ -230,34 +238,109 @@ def test_a_document_that_is_too_large_has_a_tar_of_its_own(tmp_path):
 
 
 def test_a_tar_reaches_over_shards(tmp_path):
-    for shard in ("00000", "00001", "00002"):
-        pages = [page(IMAGES[at], f"{shard} {at}") for at in range(2 if shard != "00001" else 0)] or ["reject"]
+    shards = ("00000000", "00000063", "00000064")
+    for shard in shards:
+        pages = [page(IMAGES[at], f"{shard} {at}") for at in range(2 if shard != "00000063" else 0)] or ["reject"]
         raw_shard(Store(tmp_path), pages, PICTURES, shard=shard)
-    out = curated(tmp_path, recipe_of(pack={"shard_count": 3}), shards=("00000", "00001", "00002"))
+    out = curated(tmp_path, recipe_of(pack={"shard_count": 3}), shards=shards)
     texts = [json.loads(sample["json"])["texts"][1] for tar in sorted(out.glob("*.tar")) for sample in samples(tar)]
-    assert texts == ["00000 0", "00000 1", "00002 0", "00002 1"]
+    assert texts == ["00000000 0", "00000000 1", "00000064 0", "00000064 1"]
     assert counts(out) == [3, 1]
-
-
-def test_a_plan_is_of_runs_of_kept_documents():
-    store = Store(f"memory://{uuid.uuid4().hex}")
-    states = {"00000": ["kept", "dropped", "kept"], "00001": ["kept"]}
-    for shard, several in states.items():
-        rows = [
-            {"document": str(at), "kind": "document", "state": state, "bytes": 1, "added": 0}
-            for at, state in enumerate(several)
-        ]
-        with store.writing(f"v/{shard}.parquet") as path:
-            pl.DataFrame(rows).write_parquet(path)
-    found = list(plan(store, "v", list(states), Pack(shard_count=1)))
-    assert found == [Tar(0, (("00000", 0, 1),)), Tar(1, (("00000", 1, 1),)), Tar(2, (("00001", 0, 1),))]
-    assert list(plan(store, "v", list(states), Pack())) == [Tar(0, (("00000", 0, 2), ("00001", 0, 1)))]
 
 
 def test_nothing_kept_is_an_index_without_tars(tmp_path):
     out = packed(tmp_path, [page("no image")])
     assert counts(out) == []
     assert list(out.glob("*.tar")) == []
+
+
+# --- what is lost is made again, and nothing else
+
+
+class Watching(Nobody):
+    """Remembers the phases, and the jobs that were done in each."""
+
+    def __init__(self):
+        self.done = []
+
+    def start(self, phase, total, done):
+        self.done += [(phase, total - done)] if total > done else []
+
+
+SHARDS = ("00000000", "00000064")
+EVERYTHING = [("pack sizes", 2), ("pack layout", 1), ("pack", 3), ("pack index", 1)]
+
+
+def pairs_in(folder, executor=None):
+    """Packs six pairs of two raw shards; the files, and the phases with what was done in them."""
+    folder.mkdir(exist_ok=True)
+    for shard in SHARDS:
+        pages = [page(IMAGES[at], f"x{at}", url=f"http://ex.org/{shard}/{at}") for at in range(3)]
+        raw_shard(Store(folder), pages, PICTURES, shard=shard)
+    recipe, watching = recipe_of(pack={"format": "pairs", "shard_count": 2}), Watching()
+    return files(curated(folder, recipe, None, SHARDS, executor, watching)), watching.done
+
+
+def test_a_finished_output_needs_none_of_its_temporary_files(tmp_path):
+    before, done = pairs_in(tmp_path)
+    assert done == EVERYTHING
+    shutil.rmtree(tmp_path / "out/x/meta/layout")
+    after, done = pairs_in(tmp_path)
+    assert done == []
+    assert after.keys() == before.keys() - {f"meta/layout/{shard}.parquet" for shard in SHARDS}
+
+
+@pytest.mark.parametrize(
+    ("lost", "again"),
+    [
+        ("00001.tar", [("pack", 1)]),
+        ("00001.parquet", [("pack", 1)]),
+        ("meta/000001.json", [("pack", 1)]),
+        ("meta/layout.parquet", [("pack layout", 1)]),
+        ("index.json", [("pack index", 1)]),
+        ("SHA256SUMS", [("pack index", 1)]),
+        ("README.md", [("pack index", 1)]),
+    ],
+)
+def test_a_lost_file_is_made_again_and_no_other(lost, again, tmp_path):
+    before, _ = pairs_in(tmp_path)
+    (tmp_path / "out/x" / lost).unlink()
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/x").rglob("*") if path.is_file()}
+    after, done = pairs_in(tmp_path)
+    assert (done, after) == (again, before)
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+
+
+@dataclass
+class Dies:
+    """Does a few jobs of the tars, and no more."""
+
+    left: int
+
+    def run(self, phase, jobs, done):
+        if phase.name == "pack":
+            InProcess().run(phase, jobs[: self.left], done)
+            raise KeyboardInterrupt
+        return InProcess().run(phase, jobs, done)
+
+
+def test_a_run_that_was_killed_between_tars_goes_on(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        pairs_in(tmp_path / "killed", Dies(1))
+    assert not (tmp_path / "killed/out/x/index.json").exists()
+    after, done = pairs_in(tmp_path / "killed")
+    assert done == [("pack", 2), ("pack index", 1)]
+    assert after == pairs_in(tmp_path / "whole")[0]
+
+
+def test_jobs_and_workers_are_small():
+    shards = [shard_name(number) for number in range(64)]
+    output = Output("out/laion-18fa9623", recipe_of(), "verdicts/18fa9623", {}, {})
+    (layout,) = layout_phases(Store("s3://bucket/run"), output, shards, Resource())
+    (sizes,) = layout.first()
+    jobs = [*sizes.jobs, *layout.jobs, *jobs_of(output, [(0, 100_000)]), index_job(output, 100_000)]
+    assert [len(pickle.dumps(job)) < 4096 for job in jobs] == [True] * 4
+    assert all(len(pickle.dumps(phase.worker)) < 4096 for phase in (sizes, layout))
 
 
 # --- what the json says
@@ -341,6 +424,21 @@ def test_pairs_lie_as_img2dataset_writes_them(pairs):
     first, second = samples(pairs / "00000.tar")
     assert (first["png"], first["txt"]) == (PICTURES[URLS[0]], b"text 0")
     assert json.loads(second["json"])["caption"] == "text 1"
+
+
+def test_pairs_have_a_table_beside_each_tar_even_where_nothing_is_in_it(tmp_path):
+    sections = {"score": {"f": {"use": "test_pack:facts"}}, "pack": {"format": "pairs"}, "empty": "keep"}
+    (empty, full) = (
+        pl.read_parquet(packed(tmp_path / name, [page(*segments)], **sections) / "00000.parquet")
+        for name, segments in (("empty", ["no image"]), ("full", [IMAGES[0]]))
+    )
+    assert empty.schema == full.schema
+    assert (empty.height, full["caption"].to_list()) == (0, [None])
+    assert list(full.schema.items()) == [
+        *((name, pl.String) for name in ("key", "url", "caption", "status")),
+        *(("width", pl.Int64), ("height", pl.Int64), ("sha256", pl.String), ("id", pl.String)),
+        *(("f.number", pl.Int64), ("f.ratio", pl.Float32)),
+    ]
 
 
 def test_pairs_have_a_table_beside_each_tar_with_every_column(pairs):

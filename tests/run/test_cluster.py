@@ -44,7 +44,7 @@ def test_a_driver_killed_on_ray_and_restarted_gives_the_same_bytes(in_process: P
     recipe, run = in_process.parent / "clip.yaml", tmp_path / "run"
     command = [*CURATE, "run", str(recipe), "--out", str(run), "--ray", "local", "--workers", "2"]
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not list(run.glob("scores/*/00001.parquet")) and process.poll() is None:
+    while not list(run.glob("scores/*/00000001.parquet")) and process.poll() is None:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -88,11 +88,11 @@ def test_a_shard_that_always_kills_its_worker_is_listed_and_the_others_finish(
     )
     done = curate("run", recipe, "--out", tmp_path / "run", "--ray", "local", "--workers", "2")
     assert done.returncode == 3
-    assert "score 00001" in done.stderr
+    assert "score 00000001" in done.stderr
     assert "died" in done.stderr
     assert len(tries.read_text()) == 3
     written = {path.stem for path in (tmp_path / "run/scores").glob("f-*/*.parquet")}
-    assert written == {"00000", "00002"}
+    assert written == {"00000000", "00000002"}
 
 
 def test_a_scorer_that_cannot_be_built_ends_the_run_with_its_cause(small_web: SmallWeb, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_an_eight_line_filter_outside_the_repository(
     )
     done = curate("run", recipe, "--limit", "20", "--out", tmp_path / "run", *ray, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert list((tmp_path / "run/scores").glob("caps-*/00001.parquet"))
+    assert list((tmp_path / "run/scores").glob("caps-*/00000001.parquet"))
 
 
 def free_port() -> int:

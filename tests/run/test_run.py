@@ -54,7 +54,7 @@ def test_every_row_and_segment_is_accounted_for(undisturbed: Path) -> None:
 
 
 def test_each_url_was_fetched_once_and_each_picture_stored_once(undisturbed: Path) -> None:
-    raw = pl.read_parquet(undisturbed / "raw/00000.parquet").filter(status="ok")
+    raw = pl.read_parquet(undisturbed / "raw/00000000.parquet").filter(status="ok")
     assert raw["url"].n_unique() < raw.height  # logos repeat
     assert raw.group_by("sha256").agg(pl.col("offset").n_unique())["offset"].max() == 1
 
@@ -130,12 +130,13 @@ def test_a_shard_that_raises_is_retried_and_listed_and_the_others_finish(small_w
     done = curate("run", recipe, "--out", tmp_path / "run")
     assert done.returncode == 3
     assert "poison" in done.stderr
-    assert "00000" in done.stderr
+    assert "00000000" in done.stderr
     tries = len(count.read_text())
     assert tries == 3
     written = {path.stem for path in (tmp_path / "run/scores").glob("moody-*/*.parquet")}
     shards = {path.stem for path in (tmp_path / "run/raw").glob("*.parquet")}
-    assert shards - written == {"00000"} or len(shards - written) < len(shards)  # a repeated sentence may poison more
+    # a repeated sentence may poison more
+    assert shards - written == {"00000000"} or len(shards - written) < len(shards)
     partial = curate("run", recipe, "--out", tmp_path / "run", "--partial")
     assert partial.returncode == 3
     assert list((tmp_path / "run").glob("out/*/index.json"))
@@ -192,14 +193,14 @@ def test_a_recipe_error_names_file_key_and_nearest(small_web: SmallWeb, tmp_path
 def test_a_raw_shard_that_was_changed_is_noticed(undisturbed: Path, tmp_path: Path) -> None:
     shutil.copytree(undisturbed, tmp_path / "run")
     shutil.rmtree(tmp_path / "run/out")
-    tar = tmp_path / "run/raw/00001.tar"
+    tar = tmp_path / "run/raw/00000001.tar"
     content = bytearray(tar.read_bytes())
     (offset,) = pl.read_parquet(tar.with_suffix(".parquet")).filter(pl.col("width") > 90)["offset"].head(1)
     content[offset + 99] ^= 1
     tar.write_bytes(content)
     done = curate("pack", undisturbed.parent / "small.yaml", "--out", tmp_path / "run")
     assert done.returncode == 3
-    assert "00001.tar: picture" in done.stderr
+    assert "00000001.tar: picture" in done.stderr
     assert not list((tmp_path / "run").glob("out/*/index.json"))
 
 
@@ -235,17 +236,17 @@ def test_a_hash_that_the_corpus_does_not_give_cannot_be_verified(small_web: Smal
 
 def test_scores_that_are_missing_are_listed(undisturbed: Path, tmp_path: Path) -> None:
     shutil.copytree(undisturbed, tmp_path / "run")
-    next((tmp_path / "run").glob("scores/words-*/00002.parquet")).unlink()
+    next((tmp_path / "run").glob("scores/words-*/00000002.parquet")).unlink()
     done = curate("select", undisturbed.parent / "small.yaml", "--out", tmp_path / "run")
     assert done.returncode == 3
-    assert "score 00002: not scored yet" in done.stderr
+    assert "score 00000002: not scored yet" in done.stderr
 
 
 def test_why_and_hist_and_show_speak_of_the_run(undisturbed: Path) -> None:
     shown = curate("show", undisturbed)
     assert "A document that was kept" in shown.stdout
     assert "url.hits max 0" in shown.stdout
-    document = pl.read_parquet(undisturbed / "raw/00000.parquet")["document"][0]
+    document = pl.read_parquet(undisturbed / "raw/00000000.parquet")["document"][0]
     assert "url.hits max 0" in curate("why", document[:12], "--run", undisturbed).stdout
     assert "kept at this min" in curate("hist", "size.min_side", "--run", undisturbed).stdout
     assert curate("hist", "size.min_sied", "--run", undisturbed).returncode == 2
@@ -255,7 +256,7 @@ def test_why_and_hist_and_show_speak_of_the_run(undisturbed: Path) -> None:
 def test_scores_of_a_shard_that_was_fetched_anew_are_refused(undisturbed: Path, tmp_path: Path) -> None:
     shutil.copytree(undisturbed, tmp_path / "run")
     shutil.rmtree(tmp_path / "run/verdicts")
-    shutil.copy(tmp_path / "run/raw/00001.parquet", tmp_path / "run/raw/00002.parquet")
+    shutil.copy(tmp_path / "run/raw/00000001.parquet", tmp_path / "run/raw/00000002.parquet")
     done = curate("select", undisturbed.parent / "small.yaml", "--out", tmp_path / "run")
     assert done.returncode == 3
-    assert "measured on another raw shard 00002" in done.stderr
+    assert "measured on another raw shard 00000002" in done.stderr

@@ -176,9 +176,12 @@ def test_a_worker_that_leaves_jobs_is_a_bug(store: Store) -> None:
         run(store, Phase("fetch", jobs("x", 2), lambda jobs: None))
 
 
-def test_a_job_is_small() -> None:
-    names = [Target(f"scores/{'s' * 40}-{at:08x}/00000000.parquet", ("raw/00000000.parquet",)) for at in range(16)]
-    assert len(pickle.dumps(Job("00000000", tuple(names)))) < 4096
+def test_a_job_is_small_and_leaves_behind_what_it_reads() -> None:
+    names = [f"groups/near-81c0a1b2/table/{at:08d}.parquet" for at in range(64)]
+    chunk = Job("00000000", tuple(Target(name, (f"raw/{name}", f"scores/{name}")) for name in names))
+    sent = pickle.dumps(chunk)
+    assert len(sent) < 4096
+    assert pickle.loads(sent) == Job("00000000", tuple(map(Target, names)))
 
 
 # --- on Ray

@@ -260,7 +260,7 @@ def test_balance_thins_out_what_is_common_and_drops_what_has_no_entry(tmp_path):
         page("nothing")
     ]
     raw_shard(store, pages[:100], {})
-    raw_shard(store, pages[100:], {}, shard="00001")
+    raw_shard(store, pages[100:], {}, shard="00000001")
     sections = {
         "score": {"e": {"use": "test_texts:entries"}},
         "balance": {"by": "e.entries", "most": 30},

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from shards import Shelf, page, raw_shard, recipe_of
+from shards import measure, page, raw_shard, scorers_of
 
 from curate.demo import world
 from curate.document import Image
@@ -21,23 +21,30 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("open_clip")
 pytest.importorskip("transformers")
 
+SHARDS = ("00000000", "00000001")
 CLIP = {"clip": {"use": "clip", "model": "demo"}}
 HEADS = {"nsfw": {"use": "nsfw"}, "aesthetic": {"use": "aesthetic"}}
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
+def score(folder: Path, entries: dict[str, Any]) -> None:
+    """Measures what is missing of both shards."""
+    for shard in SHARDS:
+        measure(Store(folder), scorers_of(folder, entries), shard)
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """Pairs of twelve drawn pictures in two shards, every third picture twice in its shard."""
     rng = np.random.default_rng(3)
-    for shard in ("00000", "00001"):
+    for shard in SHARDS:
         scenes = {f"http://ex.org/{shard}/{at}": world.random_scene(rng, 96) for at in range(6)}
         pictures = {url: encode(world.draw(scene), "png") for url, scene in scenes.items()}
         urls = [*scenes, *list(scenes)[::3]]
         pages = [page(Image(url), world.caption(scenes[url], rng), url=f"{url}#{at}") for at, url in enumerate(urls)]
         raw_shard(Store(tmp_path), pages, pictures, shard=shard)
-    Shelf(tmp_path, recipe_of(score=CLIP)).do("score")
+    score(tmp_path, CLIP)
     return tmp_path
 
 
@@ -70,7 +77,7 @@ class Watched:
 
 def test_the_counters_count(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched(monkeypatch)
-    Shelf(run, recipe_of(score={"other": {"use": "clip", "model": "demo", "precision": "fp32"}})).do("score")
+    score(run, {"other": {"use": "clip", "model": "demo", "precision": "fp32"}})
     assert sorted(watched.decoded.values()) == [1] * 12
     assert watched.given["encode_image"] >= 12
     assert watched.given["encode_text"] >= 12
@@ -78,7 +85,7 @@ def test_the_counters_count(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_heads_beside_clip_decode_and_embed_nothing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched(monkeypatch)
-    Shelf(run, recipe_of(score=CLIP | HEADS)).do("score")
+    score(run, CLIP | HEADS)
     assert len(list(run.glob("scores/nsfw-*/*.parquet"))) == 2
     assert not watched.decoded
     assert not watched.given
@@ -91,8 +98,7 @@ def test_capfilt_beside_clip_decodes_each_picture_once_more_and_embeds_nothing(
     if not (Path(world.__file__).parents[2] / "filters" / "demo_models" / "blip_itm").is_dir():
         pytest.skip("the demo's filter is not there")
     capfilt, watched = {"capfilt": {"use": "capfilt"}}, Watched(monkeypatch)
-    score = CLIP | HEADS | capfilt if order == "after" else capfilt | CLIP | HEADS
-    Shelf(run, recipe_of(score=score)).do("score")
+    score(run, CLIP | HEADS | capfilt if order == "after" else capfilt | CLIP | HEADS)
     assert len(list(run.glob("scores/capfilt-*/*.parquet"))) == 2
     assert sorted(watched.decoded.values()) == [1] * 12
     assert watched.given == {"captions": 12}

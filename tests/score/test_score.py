@@ -1,3 +1,4 @@
+import pickle
 import threading
 from hashlib import sha256
 from pathlib import Path
@@ -5,11 +6,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from shards import measure, page, picture, raw_shard, scored, scorers_of
+from shards import Nobody, measure, page, picture, raw_shard, scored, scorers_of
 
 from curate import Image, Vector, scores
+from curate.recipe.recipe import Resource
 from curate.report import StopRun
-from curate.score.measure import Measurer, job_of
+from curate.run.executor import InProcess
+from curate.run.scheduler import Scheduler
+from curate.score import view
+from curate.score.measure import Measurer, job_of, phases
+from curate.store.columns import StaleScores
 from curate.store.store import Store
 
 A, B, C, DEAD, TORN = (f"http://ex.org/{name}.png" for name in ("a", "b", "c", "dead", "torn"))
@@ -119,6 +125,14 @@ class Towers:
                 {at: {"sim": max(row), "sims": row, "vector": each.images[at]} for at, row in sims.items() if row}
             )
         return found
+
+
+@scores("document", pictures=int, batch=2)
+class Albums:
+    encode_image, encode_text = Towers.encode_image, Towers.encode_text
+
+    def __call__(self, documents):
+        return [{"pictures": len(each.images)} for each in documents]
 
 
 @scores("towers.vector", width=float, batch=2)
@@ -239,6 +253,13 @@ def test_an_image_without_texts_has_no_row(store):
     assert scored(store, run(store, {"towers": "Towers"})["towers"], "sim") == [None]
 
 
+def test_towers_without_rows_for_images_see_all_pictures_of_their_documents(store):
+    raw_shard(store, [page("aa", Image(A), Image(B), Image(DEAD)), page("b", Image(C)), page("c")], PICTURES)
+    got = run(store, {"a": {"use": "Albums", "after": {"score": "raw.text", "none_of": ["b"]}}})["a"]
+    assert CALLS == [[A, B], ["aa", "c"]]
+    assert scored(store, got, "pictures") == [2, 0]
+
+
 def test_a_column_scorer_reads_what_another_wrote(store):
     raw_shard(store, [page("a", Image(A), Image(DEAD)), page(Image(B)), page("b", Image(B))], PICTURES)
     got = run(store, {"width": "widths", "towers": "Towers"})
@@ -331,6 +352,11 @@ def test_a_full_device_is_no_bug(store):
     assert error.value.__notes__ == ["raised by score 'b'"]
 
 
+@scores("document", image={"n": int})
+def rowless(documents):
+    return [[{"n": 1}] for _ in documents]
+
+
 @scores("image", n=int)
 class Unbuilt:
     def __init__(self):
@@ -356,6 +382,7 @@ class BadPrepare:
     [
         ("Unbuilt", "score 'b' could not be built: OSError: no weights"),
         ("astray", "score 'b' gave a row to position 99"),
+        ("rowless", r"score 'b' returned list .* in place of position -> row"),
         ("BadPrepare", "score 'b' raised AttributeError"),
     ],
 )
@@ -363,6 +390,130 @@ def test_other_faults_of_a_scorer(store, use, said):
     raw_shard(store, [page("x", Image(A))], PICTURES)
     with pytest.raises(StopRun, match=said):
         run(store, {"b": use})
+
+
+# --- jobs, and the files that they make
+
+
+def file_names(store, scorer):
+    return sorted(path.name for path in (folder(store) / scorer.folder).iterdir())
+
+
+def jobs_of(store, scorers, shards):
+    (phase,) = phases(store, shards, scorers, Resource())
+    return {job.name: {target.name: target.reads for target in job.targets} for job in phase.jobs}
+
+
+def test_a_shard_is_a_job_whose_targets_say_what_they_are_made_from(store):
+    gates = [{"score": "towers.sim", "min": 1}, {"score": "source.length", "min": 1}, {"score": "raw.width", "min": 1}]
+    entries = {
+        "towers": {"use": "test_score:Towers"},
+        "width": {"use": "test_score:widths"},
+        "s": {"use": "test_score:sides", "after": gates},
+        "c": {"use": "test_score:captions", "text_of": "k.n"},
+        "k": {"use": "test_score:Prepared"},
+    }
+    scorers = {each.name: each for each in scorers_of(folder(store), entries, {"document": {"length": int}})}
+    where = {name: each.folder for name, each in scorers.items()}
+    found = jobs_of(store, list(scorers.values()), ["00000000", "00000007"])
+    assert list(found) == ["00000000", "00000007"]
+    raw, towers = "raw/00000007.parquet", f"{where['towers']}/00000007"
+    assert found["00000007"] == {
+        f"{towers}.parquet": (raw,),
+        f"{towers}.vectors.parquet": (raw,),
+        f"{where['k']}/00000007.parquet": (raw,),
+        f"{where['width']}/00000007.parquet": (raw, f"{towers}.vectors.parquet"),
+        f"{where['s']}/00000007.parquet": (raw, f"{towers}.parquet", "scores/source/00000007.parquet"),
+        f"{where['c']}/00000007.parquet": (raw, f"{where['k']}/00000007.parquet"),
+    }
+
+
+def test_a_job_is_small(store):
+    gate = {"score": "raw.width", "min": 1}
+    entries = {f"scorer-number-{at}": {"use": "test_score:Towers", "after": gate} for at in range(20)}
+    scorers = scorers_of(folder(store), entries)
+    assert len(pickle.dumps(job_of("00000042", scorers))) < 4096
+
+
+def test_shards_are_measured_by_the_scheduler_and_only_once(store):
+    shards = ["00000000", "00000001"]
+    for shard in shards:
+        raw_shard(store, [page("a b")], {}, shard=shard)
+    scorers = scorers_of(folder(store), {"w": {"use": "test_score:words"}})
+    for calls in (2, 2):
+        scheduler = Scheduler(store, InProcess(), Nobody())
+        assert scheduler.run(phases(store, shards, scorers, Resource()))
+        assert len(CALLS) == calls
+    assert [scored(store, scorers[0], "words", shard) for shard in shards] == [[2], [2]]
+
+
+def test_a_shard_that_was_not_fetched_is_a_failure(store):
+    scorers = scorers_of(folder(store), {"w": {"use": "test_score:words"}})
+    scheduler = Scheduler(store, InProcess(), Nobody())
+    assert not scheduler.run(phases(store, ["00000000"], scorers, Resource()))
+    assert str(scheduler.failures[0]) == "score 00000000: reads raw/00000000.parquet, which is not there"
+
+
+def test_vectors_lie_in_a_table_beside_the_others(store):
+    raw_shard(store, [page("x", Image(A), Image(DEAD))], PICTURES)
+    got = run(store, {"towers": "Towers", "w": "words"})
+    assert file_names(store, got["w"]) == ["00000000.parquet", "scorer.json"]
+    assert file_names(store, got["towers"]) == ["00000000.parquet", "00000000.vectors.parquet", "scorer.json"]
+    rows, vectors = (
+        pl.read_parquet(folder(store) / got["towers"].folder / f"00000000{part}.parquet") for part in ("", ".vectors")
+    )
+    assert rows.columns == ["document", "position", "sim", "sims"]
+    assert vectors.columns == ["document", "position", "vector"]
+    assert rows.select("document", "position").equals(vectors.select("document", "position"))
+    assert vectors["vector"].to_list() == [[40, 30], None]
+
+
+@pytest.mark.parametrize("part", ["", ".vectors"])
+def test_a_table_that_is_missing_is_written_and_no_other(store, part):
+    raw_shard(store, [page("x", Image(A))], PICTURES)
+    got = run(store, {"towers": "Towers", "w": "words"})
+    lost = folder(store) / got["towers"].folder / f"00000000{part}.parquet"
+    others = {path: path.stat().st_mtime_ns for path in folder(store).rglob("*.parquet") if path != lost}
+    before = lost.read_bytes()
+    lost.unlink()
+    CALLS.clear()
+    run(store, {"towers": "Towers", "w": "words"})
+    assert CALLS == [[A, A], ["x", "x"]]
+    assert lost.read_bytes() == before
+    assert others == {path: path.stat().st_mtime_ns for path in others}
+
+
+def test_what_measured_a_table_is_said_beside_it_once(store):
+    shards = ["00000000", "00000001"]
+    for shard in shards:
+        raw_shard(store, [page("x")], {}, shard=shard)
+    (scorer,) = scorers = scorers_of(folder(store), {"b": {"use": "test_score:ends", "marks": ".!"}})
+    measurer, name = Measurer(store, scorers), f"{scorer.folder}/scorer.json"
+    measurer(job_of(shards[0], scorers))
+    assert store.get_json(name) == {"use": "test_score:ends", "parameters": {"marks": ".!"}, "view": "text"}
+    store.put_text(name, "")
+    measurer(job_of(shards[1], scorers))
+    assert store.get_text(name) == ""
+
+
+@scores("text", n=int)
+def ends(texts, marks="."):
+    return [{"n": text.text.endswith(tuple(marks))} for text in texts]
+
+
+@pytest.mark.parametrize("use", ["widths", "sides"])
+def test_scores_of_another_raw_shard_are_refused(store, use):
+    raw_shard(store, [page("x", Image(A))], PICTURES)
+    reads = {"w": {"use": use, **({"after": {"score": "towers.sim", "min": 1}} if use == "sides" else {})}}
+    run(store, {"towers": "Towers"})
+    raw_shard(store, [page("xy", Image(A))], PICTURES)
+    with pytest.raises(StaleScores, match="measured on another raw shard 00000000"):
+        run(store, {"towers": "Towers", **reads})
+
+
+def test_a_view_is_a_file(store):
+    views = Path(view.__file__).with_name("views")
+    assert {file.stem for file in views.glob("*.py")} == {"__init__", "text", "image", "pair", "document", "column"}
 
 
 # --- what is done, and gates
@@ -438,6 +589,27 @@ def test_a_gate_gives_the_same_bytes_whatever_was_measured_before(three, tmp_pat
     (tmp_path / "fresh").mkdir()
     (tmp_path / "fresh/raw").symlink_to(folder(three) / "raw")
     assert table_bytes(fresh, gated(fresh, score="s.side", min=30)) == late
+
+
+def test_vectors_that_were_measured_behind_another_gate_are_used_again(store):
+    raw_shard(store, [page("x", Image(A), Image(B))], PICTURES)
+
+    def vectors(least):
+        towers = {"use": "Towers", "after": {"score": "raw.height", "min": least}}
+        return scored(store, run(store, {"towers": towers})["towers"], "vector")
+
+    assert vectors(30) == [[40, 30]]
+    CALLS.clear()
+    assert vectors(10) == [[40, 30], [50, 20]]
+    assert CALLS == [[B, B], ["x", "x"]]
+
+
+def test_rows_without_their_vectors_are_not_used_again(store):
+    raw_shard(store, [page("x", Image(A))], PICTURES)
+    (lost,) = (folder(store) / run(store, {"towers": "Towers"})["towers"].folder).glob("*.vectors.parquet")
+    lost.unlink()
+    got = run(store, {"towers": {"use": "Towers", "after": {"score": "raw.height", "min": 1}}})["towers"]
+    assert scored(store, got, "vector") == [[40, 30]]
 
 
 def test_a_gate_that_nothing_passes_calls_nothing(three):

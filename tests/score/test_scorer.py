@@ -14,7 +14,7 @@ from curate.filters.aesthetic import Aesthetic
 from curate.plugin import spec_of
 from curate.recipe.section import RecipeError
 from curate.score.identity import code_hash, identity
-from curate.score.scorer import find
+from curate.score.plugins import find
 
 WORDS = """
 from curate import scores

@@ -14,8 +14,10 @@ from curate.document import BadRow, Document, Reader, document, pair, reader
 from curate.recipe.input import Source
 from curate.run.bind import Resolved
 from curate.run.plan import Plan
-from curate.source import rows as formats
+from curate.source import formats
+from curate.source import rows as source_rows
 from curate.source.corpus import Reject, documents, find, load_reader, named, plan
+from curate.source.formats import jsonl
 from curate.source.rows import BadFile, Slice, measure, rows
 from curate.store.store import Store
 
@@ -53,7 +55,7 @@ def write(path, data):
 
 
 def slices(path, shard=10, limit=None):
-    return [Slice(f"{at:05d}", "f", path, *part) for at, part in enumerate(measure(path, shard, limit))]
+    return [Slice(f"{at:08d}", "f", path, *part) for at, part in enumerate(measure(path, shard, limit))]
 
 
 def read_all(path, **options):
@@ -130,7 +132,7 @@ def test_a_bad_row_is_a_reject_with_its_reason_and_the_others_are_read(tmp_path,
 
 
 def test_a_line_too_long_to_hold_is_one_bad_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(jsonl, "LONGEST_LINE", 1000)
     path = write(tmp_path / "a.jsonl", lines(ROWS[:1]) + b"x" * 9999 + b"\n" + lines(ROWS[1:2]))
     assert [part[:2] for part in measure(path, 1)] == [(0, 1), (1, 1), (2, 1)]
     reasons = [getattr(found, "reason", None) for found in read_all(path, shard=1)]
@@ -162,7 +164,7 @@ def test_nan_is_null_however_deep(tmp_path):
         ("a.jsonl.zip", lines(), "not a zip file"),
         ("a.parquet", b"", "size is 0 bytes"),
         ("a.parquet", b"PAR1 nonsense PAR1", "arquet"),
-        ("a.csv", b"a,b", "not one of .parquet, .jsonl"),
+        ("a.csv", b"a,b", r"a\.csv: not one of \.jsonl, \.jsonl\.gz, \.jsonl\.zip, \.parquet$"),
     ],
 )
 def test_a_bad_file_is_named_with_its_cause(tmp_path, name, data, cause):
@@ -171,6 +173,36 @@ def test_a_bad_file_is_named_with_its_cause(tmp_path, name, data, cause):
     with pytest.raises(BadFile, match=cause) as raised:
         measure(str(path), 10)
     assert str(path) in str(raised.value)
+
+
+CSV = """
+from curate.source.rows import Format, opened
+
+def count(path, shard_rows, limit):
+    with opened(path) as file:
+        total = len(file.readlines()[:limit])
+    return total, [0] * -(-total // shard_rows)
+
+def read(part):
+    with opened(part.path) as file:
+        for line in file.readlines()[part.start : part.start + part.count]:
+            yield dict(zip(("url", "text"), line.decode().strip().split(",")))
+
+FORMAT = Format((".csv",), count, read, (UnicodeDecodeError,))
+"""
+
+
+def test_a_new_format_is_one_file(tmp_path, monkeypatch):
+    (tmp_path / "csv_lines.py").write_text(CSV)
+    monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(tmp_path)])
+    monkeypatch.setattr(source_rows, "formats", source_rows.formats.__wrapped__)
+    path = write(tmp_path / "A.CSV", b"u,red\nv,blue\nw,green\n")
+    assert [found.texts[1].text for found in read_all(path, shard=2)] == ["red", "blue", "green"]
+    (tmp_path / "a.csv").write_bytes(b"\xff\n")
+    with pytest.raises(BadFile, match=r"a\.csv: .*invalid start byte"):
+        read_all(str(tmp_path / "a.csv"))
+    with pytest.raises(BadFile, match=r"not one of \.csv, \.jsonl"):
+        measure("a.tsv", 1)
 
 
 def test_a_zip_that_is_damaged_or_holds_no_rows_is_a_bad_file(tmp_path):
@@ -264,9 +296,9 @@ def test_urls_are_found_planned_and_read():
     source = Source(reader="x", path="s_*.jsonl.gz", shard=20)
     parts, bad = plan(source, "memory://corpus", limit=30)
     assert [(part.shard, part.file, part.start, part.count) for part in parts] == [
-        ("00000", "s_0.jsonl.gz", 0, 20),
-        ("00001", "s_0.jsonl.gz", 20, 5),
-        ("00002", "s_2.jsonl.gz", 0, 5),
+        ("00000000", "s_0.jsonl.gz", 0, 20),
+        ("00000001", "s_0.jsonl.gz", 20, 5),
+        ("00000002", "s_2.jsonl.gz", 0, 5),
     ]
     assert parts[0].path.startswith("memory://")
     assert not bad
