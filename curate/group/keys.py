@@ -21,9 +21,7 @@ from curate.recipe.compare import opens
 from curate.report import Report, StopRun
 from curate.store import table
 from curate.store.columns import KEY, Column
-from curate.store.dataset import ROW_GROUP as ROW_GROUP
-from curate.store.dataset import ranges as ranges
-from curate.store.dataset import rows as rows
+from curate.store.dataset import ROW_GROUP
 from curate.store.job import Job
 from curate.store.raw_shard import RAW
 from curate.store.store import Store

@@ -12,11 +12,12 @@ import polars as pl
 import pyarrow.dataset as ds
 
 from curate.group.grouping import Grouping
-from curate.group.keys import HASH, content_of, members, rows
+from curate.group.keys import HASH, content_of, members
 from curate.inspect.explain import find
 from curate.recipe.section import RecipeError
 from curate.run.run import Run
 from curate.store.columns import KEY
+from curate.store.dataset import rows
 from curate.store.raw_shard import RAW, open_shard
 from curate.store.store import Store
 
