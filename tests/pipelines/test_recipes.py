@@ -562,7 +562,7 @@ def test_obelics_merges_texts_and_drops_what_has_no_image_or_no_text(tmp_path):
     found = steps(tmp_path, pages, shown("a", "b"))
     assert [found.of(at)[0][0] for at in range(3)] == ["kept", "dropped", "dropped"]
     (tmp_path / "r.yaml").touch()  # for the card
-    found.run.pack()
+    found.run.do("pack")
     with tarfile.open(next((tmp_path / "out").glob("*/*.tar"))) as tar:
         (sample,) = (json.load(tar.extractfile(name)) for name in tar.getnames() if name.endswith(".json"))
     assert sample["texts"] == ["\n\n".join(SENTENCES[:2]), None, SENTENCES[2]]

@@ -16,6 +16,7 @@ from curate.run.scheduler import Scheduler
 from curate.score import view
 from curate.score.measure import Measurer, job_of, phases
 from curate.store.columns import StaleScores
+from curate.store.ledger import Ledger
 from curate.store.store import Store
 
 A, B, C, DEAD, TORN = (f"http://ex.org/{name}.png" for name in ("a", "b", "c", "dead", "torn"))
@@ -441,7 +442,7 @@ def test_shards_are_measured_by_the_scheduler_and_only_once(store):
         raw_shard(store, [page("a b")], {}, shard=shard)
     scorers = scorers_of(folder(store), {"w": {"use": "test_score:words"}})
     for calls in (2, 2):
-        scheduler = Scheduler(store, InProcess(), Nobody())
+        scheduler = Scheduler(store, Ledger(store), InProcess(), Nobody())
         assert scheduler.run(phases(store, shards, scorers, Resource()))
         assert len(CALLS) == calls
     assert [scored(store, scorers[0], "words", shard) for shard in shards] == [[2], [2]]
@@ -449,7 +450,7 @@ def test_shards_are_measured_by_the_scheduler_and_only_once(store):
 
 def test_a_shard_that_was_not_fetched_is_a_failure(store):
     scorers = scorers_of(folder(store), {"w": {"use": "test_score:words"}})
-    scheduler = Scheduler(store, InProcess(), Nobody())
+    scheduler = Scheduler(store, Ledger(store), InProcess(), Nobody())
     assert not scheduler.run(phases(store, ["00000000"], scorers, Resource()))
     assert str(scheduler.failures[0]) == "score 00000000: reads raw/00000000.parquet, which is not there"
 
