@@ -15,7 +15,7 @@ import common
 
 BENCHMARKS = (
     "fetch_pairs", "whole_job", "clip_score", "decode_fidelity", "reselect", "memory",
-    "hashes", "hamming", "semdedup", "shuffle", "heads", "capfilt", "quality",
+    "driver", "hashes", "hamming", "semdedup", "shuffle", "heads", "capfilt", "quality",
 )  # fmt: skip
 
 

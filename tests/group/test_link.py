@@ -256,6 +256,7 @@ def test_a_crowd_of_strangers_is_cut():
 # --- Candidates and components
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=12), st.integers(1, 7))
 def test_candidates_in_pieces(ranges, most):
     first, counts = np.array(ranges, np.int64).reshape(-1, 2).T
