@@ -181,10 +181,11 @@ def reference(url: str, keys: str, entry: Group, where: str) -> Reference:
     """
     store, names, same = Store(url), list[str](), list[tuple[int, str, list[str]]]()
     for folder in sorted(store.names("groups")):
-        if not store.exists(f"groups/{folder}/group.json"):
+        name = f"groups/{folder}/group.json"
+        about = store.get_json(name) if store.exists(name) else {}
+        if "chunks" not in about:
             names.append(f"{folder.rpartition('-')[0]} (not finished)")
             continue
-        about = store.get_json(f"groups/{folder}/group.json")
         names.append(f"{about['name']} ({about['group'].get('scope')})")
         mine = [each.model_dump(mode="json", exclude_none=True) for each in entry.after]
         gated = about["group"].get("after", []) not in ([], mine)

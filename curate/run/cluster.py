@@ -48,6 +48,10 @@ class Actor:
         threading.Thread(target=self._inbox.serve, args=(worker,), daemon=True).start()
         return str(ray.get_runtime_context().get_node_id())
 
+    def rest(self) -> None:
+        """Lets go of the worker, and what it holds, until the next phase."""
+        self._inbox.close()
+
     def do(self, job: Job) -> Report | Failure:
         """Does one job."""
         return self._inbox.ask(job)
@@ -135,9 +139,13 @@ class Pool:
 
     def close(self) -> list[Any]:
         """Ends the actors that are busy or not up yet, and gives back the idle ones."""
-        for actor in [*self.starting.values(), *(actor for actor, jobs in self.held.items() if jobs)]:
+        busy = [actor for actor, jobs in self.held.items() if jobs]
+        for actor in [*self.starting.values(), *busy, *(actor for actor, _ in self.doubtful.values())]:
             ray.kill(actor)
-        return [*self.spare, *(actor for actor, jobs in self.held.items() if not jobs)]
+        idle = [actor for actor, jobs in self.held.items() if not jobs]
+        for actor in idle:
+            actor.rest.remote()
+        return [*self.spare, *idle]
 
 
 class RayCluster:
@@ -150,7 +158,7 @@ class RayCluster:
 
     def run(self, phase: Phase, jobs: Sequence[Job], done: Callable[[Report], None]) -> list[Failure]:
         """See ``curate.run.executor.Executor``. A job that failed, or whose worker died, is tried on another worker."""
-        pool, work = self._pool(phase), Queue(phase, jobs, done)
+        pool, work = self._pool(phase), Queue(phase, jobs, done, later=True)
         try:
             while work.waiting or pool.owner or pool.doubtful:
                 pool.grow(len(work.waiting) + len(pool.owner))
@@ -217,12 +225,10 @@ class RayCluster:
             max_task_retries=0,
             max_concurrency=phase.holds + 1,
         )
-        room = [
-            total.get("CPU", 1) / cpus if cpus else 64,
-            total.get("GPU", 0) / resource.gpus if resource.gpus else 64,
-        ]
+        have, size = {"CPU": 1, "GPU": 0} | total, {"CPU": cpus, "GPU": resource.gpus}
+        room = (have[kind] / each if each else 64 for kind, each in size.items())
         workers = self._workers or resource.workers or max(1, int(min(room)))
-        least, most = workers if isinstance(workers, tuple) else (1, workers)  # never more than there are jobs
+        least, most = workers if isinstance(workers, tuple) else (1, workers)
         spare = self._spares(self._kind(phase))
         return Pool(remote.remote, ray.put(phase.worker), spare, min(least, most), most, phase.holds)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from curate.report import Failure, Report, StopRun
-from curate.store.job import Job, Phase
+from curate.store.job import WAITS, Job, Phase
 
 HOPELESS = 5
 """After so many failed jobs, and no good one, the run ends."""
@@ -24,17 +24,20 @@ class Executor(Protocol):
 
 
 class Queue:
-    """The jobs of a phase: which wait, how often each was tried, and how they ended."""
+    """The jobs of a phase: which wait, how often each was tried, and how they ended.
 
-    def __init__(self, phase: Phase, jobs: Sequence[Job], done: Callable[[Report], None]) -> None:
+    ``later``: one that failed is tried again after all others, when what was wrong may have passed; else at once.
+    """
+
+    def __init__(self, phase: Phase, jobs: Sequence[Job], done: Callable[[Report], None], later: bool = False) -> None:
         self.waiting = deque(jobs)
         self.failures: list[Failure] = []
-        self._stage, self._done = phase.stage, done
+        self._stage, self._done, self._later = phase.stage, done, later
         self._tries: Counter[str] = Counter()
         self._good = False
 
     def ended(self, job: Job, outcome: Report | Failure) -> None:
-        """Takes up how a job ended: one that failed is next again, or given up.
+        """Takes up how a job ended: one that failed waits again, or is given up.
 
         Raises:
             StopRun: nothing succeeds: what is wrong there is not the jobs.
@@ -45,7 +48,7 @@ class Queue:
             return
         self._tries[job.name] += 1
         if self._tries[job.name] < ATTEMPTS:
-            self.waiting.appendleft(job)
+            (self.waiting.append if self._later else self.waiting.appendleft)(job)
             return
         self.failures.append(replace(outcome, stage=self._stage))
         if not self._good and len(self.failures) >= HOPELESS:
@@ -73,8 +76,10 @@ class _Here:
         self._queue, self._holds = queue, holds
         self.held = 0
 
-    def take(self, wait: bool = True) -> Job | None:  # noqa: ARG002 - there is nothing to wait for
+    def take(self, wait: bool = True) -> Job | None:
         """A worker that holds as many jobs as it may gets one when it has ended another."""
+        if wait and self.held:
+            raise RuntimeError(WAITS)
         if not self._queue.waiting or self.held >= self._holds:
             return None
         self.held += 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import queue
+import threading
 from concurrent.futures import Future
 
 from curate.report import Failure, Report, StopRun, described
-from curate.store.job import Job, Worker
+from curate.store.job import WAITS, Job, Worker
 
 
 class Inbox:
@@ -15,28 +16,35 @@ class Inbox:
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._asked: dict[str, Future[Report | Failure]] = {}
-        self._error: BaseException | None = None
+        self._error: StopRun | None = None
+        self._lock = threading.Lock()
+        self._held = 0
 
     def take(self, wait: bool = True) -> Job | None:
         """The next job that the driver sent."""
+        if wait and self._held:
+            raise RuntimeError(WAITS)
         try:
             job = self._jobs.get(block=wait)
         except queue.Empty:
             return None
         if job is None:
             self._jobs.put(None)  # there will be none, however often it is asked
+        self._held += job is not None
         return job
 
     def done(self, job: Job, outcome: Report | Failure) -> None:
         """Answers the driver's call."""
+        self._held -= 1
         self._asked.pop(job.name).set_result(outcome)
 
     def ask(self, job: Job) -> Report | Failure:
         """Hands the worker a job and waits until it is done; raises what the worker raised, whatever job it was at."""
-        if self._error is not None:
-            raise self._error
         ended: Future[Report | Failure] = Future()
-        self._asked[job.name] = ended
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            self._asked[job.name] = ended
         self._jobs.put(job)
         return ended.result()
 

@@ -33,7 +33,14 @@ class Scheduler:
     def __init__(self, store: Store, ledger: Ledger, executor: Executor, progress: Progress) -> None:
         self.failures: list[Failure] = []
         self.counts: dict[str, Counter[str]] = {}
+        self._swept = False
         self._store, self._ledger, self._executor, self._progress = store, ledger, executor, progress
+
+    def _sweep(self) -> None:
+        """Removes what killed runs left half-written, before the first job."""
+        if not self._swept:
+            self._store.sweep()
+            self._swept = True
 
     def run(self, phases: Iterable[Phase]) -> bool:
         """Runs the phases of a stage; False, and no further, after one with jobs that could not be done."""
@@ -53,11 +60,12 @@ class Scheduler:
             self._progress.advance(report)
 
         if ready := [job for job in todo if job.name not in missing]:
-            self._store.sweep()
+            self._sweep()
             failures += self._executor.run(phase, ready, done)
         self.counts[phase.stage] = counts
         self._progress.end(phase.name, counts, time.monotonic() - began)
-        self.failures += [failure for failure in failures if failure not in self.failures]
+        known = set(self.failures)
+        self.failures += [failure for failure in failures if failure not in known]
         if phase.seals and not failures:
             self._ledger.seal(phase.seals)
         return not failures

@@ -41,7 +41,8 @@ class Stages:
         self.scheduler.run(self.run.fetching(self._needs("fetch")))
         self.run.forget()
         rejects = self.scheduler.counts["fetch"]["rejects"]
-        if rejects and rejects == sum(part.count for part in self.run.plan.slices):
+        fetched = set(self.run.shards)
+        if rejects and rejects == sum(part.count for part in self.run.plan.slices if part.shard in fetched):
             raise StopRun(f"none of {rejects:,} rows is a document: {self._first_reject()}")
 
     def _first_reject(self) -> str:
@@ -51,28 +52,29 @@ class Stages:
 
     def score(self) -> None:
         """Measures what has no score yet; a worker takes what the scorers that are left ask for."""
-        left = {target.name for job in self.run.unfinished(self.run.scoring()) for target in job.targets}
-        folders = {name.rpartition("/")[0] for name in left}
+        fetched = set(self.run.shards)
+        left = [job for job in self.run.unfinished(self.run.scoring()) if job.name in fetched]
+        folders = {target.name.rpartition("/")[0] for job in left for target in job.targets}
         names = [scorer.name for scorer in self.run.resolved.scorers if scorer.folder in folders]
         self.scheduler.run(self.run.scoring(self._needs("score", *names)))
         self.run.forget()
 
     def group(self) -> None:
         """Finds what is a duplicate of what."""
-        self._refuse_partial()
+        self._refuse_holes()
         shards = self.run.scored
         for grouping in self.run.grouped if shards else ():
             self._all(steps.phases(self.run.store, grouping, shards, self._needs("group")))
 
     def select(self) -> None:
         """Decides every segment."""
-        self._refuse_partial()
+        self._refuse_holes()
         self._all(verdicts.phases(self.run.store, self.run.decision, self.run.scored, self._needs("select")))
 
     def pack(self) -> None:
         """Writes the output and, last, its index."""
-        self._refuse_partial()
-        self._all(pack.phases(self.run.store, self.run.output, self.run.scored, self._needs("pack")))
+        self._refuse_holes()
+        self.scheduler.run(pack.phases(self.run.store, self.run.output, self.run.scored, self._needs("pack")))
 
     def _all(self, phases: Iterable[Phase]) -> None:
         """Runs phases of which later stages need every job."""
@@ -83,7 +85,7 @@ class Stages:
         """What a worker of a stage takes."""
         return needs(self.run.resolved.recipe.resources, stage, *scorers)
 
-    def _refuse_partial(self) -> None:
+    def _refuse_holes(self) -> None:
         """Nothing is selected or packed from a corpus with holes, unless told to."""
         if not self.partial:
             self.finish("score")

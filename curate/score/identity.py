@@ -71,10 +71,10 @@ def identity(
 
 
 def code_of(plugin: Any) -> dict[str, Any]:
-    """What a plugin is called, in whatever folder it lies; and its code, unless it is built in and so has a version."""
+    """The name that recipes use a built-in plugin by; or the name and the code of another one."""
     module = plugin.__module__
     if built_in(plugin):
-        return {"plugin": f"{module.rpartition('.')[2]}:{plugin.__qualname__}"}
+        return {"plugin": module.rpartition(".")[2]}
     files = code_files(Path(str(sys.modules[module].__file__)))
     return {
         "plugin": f"{module.partition('_plugin_')[0]}:{plugin.__qualname__}",

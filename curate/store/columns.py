@@ -38,8 +38,8 @@ class Column:
     type: Any = None
 
     def file(self, shard: str) -> str:
-        """The file that it lies in."""
-        return table_name(self.folder, shard, self.type)
+        """The file that it lies in; what the corpus brought along lies in one, vectors or not."""
+        return table_name(self.folder, shard, None if self.folder in UNTIED else self.type)
 
     def read(self, store: Store, shard: str, content: str | None = None) -> pl.DataFrame:
         """The column as document, position, value; ``content`` is what the raw shard must hold.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from os.path import commonprefix
 from typing import Any, Protocol
 
 from curate.recipe.recipe import Resource
@@ -39,7 +40,9 @@ class Job:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """What targets are made from stays behind: whoever decides knows it, and a chunk reads hundreds of files."""
-        return _unpacked, (self.name, tuple(target.name for target in self.targets), self.args)
+        names = [target.name for target in self.targets]
+        common = commonprefix(names)  # noqa: RUF071 - characters are what is to be saved
+        return _unpacked, (self.name, common, tuple(name[len(common) :] for name in names), self.args)
 
     @property
     def reads(self) -> set[str]:
@@ -47,15 +50,22 @@ class Job:
         return {name for target in self.targets for name in target.reads} - {target.name for target in self.targets}
 
 
-def _unpacked(name: str, targets: Sequence[str], args: Any) -> Job:
-    return Job(name, tuple(map(Target, targets)), args)
+def _unpacked(name: str, common: str, rests: Sequence[str], args: Any) -> Job:
+    return Job(name, tuple(Target(common + rest) for rest in rests), args)
+
+
+WAITS = "a worker that holds a job must not wait for another: take(wait=False)"
 
 
 class Jobs(Protocol):
     """Where a worker takes jobs and says how they ended. A worker may hold several and end them in any order."""
 
     def take(self, wait: bool = True) -> Job | None:
-        """The next job; None if there will be none, or, without ``wait``, if there is none now."""
+        """The next job; None if there will be none, or, without ``wait``, if there is none now.
+
+        Raises:
+            RuntimeError: it would wait while it holds a job, which nobody else can end.
+        """
 
     def done(self, job: Job, outcome: Report | Failure) -> None:
         """Says how a job ended."""

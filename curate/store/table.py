@@ -37,14 +37,14 @@ RAW = pa.schema(
         pa.field("original_height", pa.int32()),
         pa.field("frames", pa.int16()),
         pa.field("bytes", pa.int64()),  # of the stored file
-        pa.field("offset", pa.int64()),  # of those bytes in raw/NNNNN.tar
+        pa.field("offset", pa.int64()),  # of those bytes in raw/NNNNNNNN.tar
         pa.field("crc32", pa.int64()),  # of those bytes
         pa.field("corpus", pa.string()),  # of a document or reject row, with file and row
         pa.field("file", pa.string()),
         pa.field("row", pa.int64()),
     ]
 )
-"""raw/NNNNN.parquet: a row for the document, then one for each segment; a reject has one row and no segments."""
+"""raw/NNNNNNNN.parquet: a row for the document, then one for each segment; a reject has one row and no segments."""
 
 VERDICT = pa.schema(
     [
@@ -56,7 +56,7 @@ VERDICT = pa.schema(
         pa.field("added", pa.int32(), nullable=False),  # bit n: line n of `add` puts a text after this image
     ]
 )
-"""verdicts/<hash>/NNNNN.parquet: a row for every row of raw/NNNNN.parquet, in the same order."""
+"""verdicts/<hash>/NNNNNNNN.parquet: a row for every row of raw/NNNNNNNN.parquet, in the same order."""
 
 RAW_COLUMNS: dict[str, dict[str, Any]] = {
     "document": {"url": str, "corpus": str, "file": str, "row": int},

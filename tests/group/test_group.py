@@ -268,11 +268,14 @@ def test_what_another_run_owns_is_read_from_its_keys_alone(tmp_path: Path) -> No
     assert list(new.column("same.owned").values()) == [True, False]
 
 
-def test_a_group_that_is_not_finished_is_no_reference(tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", [None, '{"name": "same", "keys": "", "group": {}, "shards": 1, "done": false}'])
+def test_a_group_that_is_not_finished_is_no_reference(said: str | None, tmp_path: Path) -> None:
     group = {"same": {"by": "raw.text", "keep": "first"}}
     shelf(tmp_path / "old", [["a"]], group=group).do("group")
     (summary,) = tmp_path.glob("old/groups/*/group.json")
     summary.unlink()
+    if said is not None:
+        summary.write_text(said)
     against = {"same": group["same"] | {"against": str(tmp_path / "old")}}
     with pytest.raises(RecipeError, match=r"no finished group like this \(there: same \(not finished\)\)"):
         shelf(tmp_path / "new", [["a"]], group=against).do("group")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pytest
 from curate.recipe.recipe import Resource
 from curate.report import Failure, Report, StopRun
 from curate.run.executor import Executor, InProcess
+from curate.run.inbox import Inbox
 from curate.run.scheduler import Scheduler
 from curate.store.job import Job, Jobs, OneByOne, Phase, Target
 from curate.store.ledger import Ledger
@@ -177,11 +179,29 @@ def test_a_worker_that_leaves_jobs_is_a_bug(store: Store) -> None:
 
 
 def test_a_job_is_small_and_leaves_behind_what_it_reads() -> None:
-    names = [f"groups/near-81c0a1b2/table/{at:08d}.parquet" for at in range(64)]
+    names = [f"groups/{'n' * 60}-81c0a1b2/table/{at:08d}.parquet" for at in range(64)]
     chunk = Job("00000000", tuple(Target(name, (f"raw/{name}", f"scores/{name}")) for name in names))
     sent = pickle.dumps(chunk)
     assert len(sent) < 4096
     assert pickle.loads(sent) == Job("00000000", tuple(map(Target, names)))
+
+
+def greedy(jobs: Jobs) -> None:
+    """Waits for a second job while it holds the first."""
+    jobs.take()
+    jobs.take()
+
+
+def test_a_worker_must_not_wait_while_it_holds_a_job(store: Store) -> None:
+    with pytest.raises(RuntimeError, match="must not wait for another"):
+        run(store, Phase("fetch", jobs("x", 3), greedy, holds=2))
+
+
+def test_what_a_worker_raised_answers_every_call() -> None:
+    inbox = Inbox()
+    inbox.serve(lambda jobs: 1 / 0)
+    with pytest.raises(StopRun, match="division by zero"):
+        inbox.ask(jobs("x", 1)[0])
 
 
 # --- on Ray
@@ -286,6 +306,35 @@ def test_a_bug_in_a_worker_on_ray_stops_the_run(store: Store, cluster: Callable[
 
     with pytest.raises(StopRun, match="ZeroDivisionError: a bug"):
         run(store, Phase("score", jobs("x", 3), bug), executor=cluster(1))
+
+
+@pytest.mark.ray
+def test_a_worker_on_ray_must_not_wait_while_it_holds_a_job(store: Store, cluster: Callable[[int], Executor]) -> None:
+    with pytest.raises(StopRun, match="must not wait for another"):
+        run(store, Phase("fetch", jobs("x", 3), greedy, holds=2), executor=cluster(1))
+
+
+@dataclass
+class Holding:
+    """Leaves a mark when it is let go."""
+
+    store: Store
+
+    def __call__(self, job: Job) -> Report:
+        weakref.finalize(self, Path(self.store.path(f"free-{os.getpid()}")).touch)
+        time.sleep(0.3)
+        return Report(job.name)
+
+
+@pytest.mark.ray
+def test_idle_workers_let_go_of_what_they_hold(store: Store, cluster: Callable[[int], Executor]) -> None:
+    where = cluster(2)
+    run(store, Phase("score", jobs("x", 4), OneByOne(Holding(store))), executor=where)
+    for _ in range(100):
+        if len(list(Path(store.path("")).glob("free-*"))) == 2:
+            return
+        time.sleep(0.1)
+    pytest.fail("a worker still holds what the last phase built")
 
 
 def trivial(job: Job) -> Report:

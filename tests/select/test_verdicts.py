@@ -14,6 +14,7 @@ from curate.store.store import Store
 
 SHARDS = ["00000000", "00000001", "00000063", "00000064", "00000200"]
 TEMPORARY = ("top", "candidates", "duplicates", "removed", "balance", "counts")
+PERMANENT = {*(f"{shard}.parquet" for shard in SHARDS), "rules.json", "funnel.json"}
 
 
 @scores("text", entries=bytes, length=float)
@@ -87,7 +88,7 @@ def test_finished_verdicts_do_not_bring_back_what_was_temporary(tmp_path):
     forget(run)
     assert select(run) == {}
     after = files(run)
-    assert after.keys() == {*(f"{shard}.parquet" for shard in SHARDS), "rules.json", "funnel.json"}
+    assert after.keys() == PERMANENT
     assert {name: before[name] for name in after} == after
 
 
@@ -102,6 +103,7 @@ def test_a_deleted_file_is_made_again_with_the_same_bytes(name, forgetful, tmp_p
     (Path(run.store.path(run.verdicts)) / name).unlink()
     jobs = select(run)
     assert {each: before[each] for each in files(run)} == files(run)
+    assert files(run).keys() >= PERMANENT
     if not forgetful:
         stage = {"00000064.parquet": "select", "rules.json": "select rules", "funnel.json": "select funnel"}[name]
         assert jobs == {stage: 1}
@@ -119,6 +121,7 @@ def test_it_does_not_matter_when_a_run_was_interrupted(tmp_path):
             (Path(run.store.path(run.verdicts)) / name).unlink()
         select(run)
         assert {name: expected[name] for name in files(run)} == files(run)
+        assert files(run).keys() >= PERMANENT
 
 
 def test_the_funnel_adds_up_over_chunks(tmp_path):
