@@ -14,7 +14,7 @@ from curate.recipe.compare import fault
 from curate.recipe.measures import ORDERS, Group
 from curate.recipe.recipe import Recipe
 from curate.recipe.section import RecipeError
-from curate.score.catalogue import Catalogue, column_kind
+from curate.score.catalogue import Catalogue, column_kind, located
 from curate.score.identity import short_hash
 from curate.score.scorer import Scorer
 from curate.store.columns import Column, folders_of
@@ -151,9 +151,7 @@ def resolve_groups(
 
 
 def _column(name: str, known: Catalogue, folders: Mapping[str, str], where: str, kind: Kind) -> Column:
-    kind = column_kind(name, known, where, kind)
-    score, _, column = name.partition(".")
-    return Column(folders[score], column, kind, known[score][kind][column])
+    return located(name, column_kind(name, known, where, kind), known, folders)
 
 
 def _origin(by: Sequence[Column], scorers: Sequence[Scorer]) -> list[str]:

@@ -73,9 +73,8 @@ class Resolved:
         for at, rule in enumerate(self.recipe.keep):
             where = f"{self.path}: keep.{at}.{rule.kind}"
             if "." in rule.column:
-                column_kind(rule.column, known, where, rule.kind)
-                score, _, column = rule.column.partition(".")
-                if wrong := fault(known[score][rule.kind][column], rule, rule.top is not None):
+                type_ = known_type(rule.column, known, where, rule.kind)
+                if wrong := fault(type_, rule, rule.top is not None):
                     raise RecipeError(f"{where}: {rule.column} {wrong}")
             elif rule.kind != "document" or rule.column not in COUNTS:
                 names = [f"{score}.{name}" for score, kinds in known.items() for name in kinds.get(rule.kind, {})]
@@ -90,11 +89,8 @@ class Resolved:
         where = f"{self.path}: place.by"
         if self.recipe.place.by == "matched":
             column_kind("source.matched", known, where, "image")
-        elif self.recipe.place.by != "dom":
-            column_kind(self.recipe.place.by, known, where, "image")
-            score, _, column = self.recipe.place.by.partition(".")
-            if known[score]["image"][column] != list[float]:
-                raise RecipeError(f"{where}: {self.recipe.place.by} is no list of similarities, such as clip.sims")
+        elif self.recipe.place.by != "dom" and known_type(self.recipe.place.by, known, where) != list[float]:
+            raise RecipeError(f"{where}: {self.recipe.place.by} is no list of similarities, such as clip.sims")
         writer(self.recipe.pack.format, f"{self.path}: pack.format")
 
     def _check_texts(self, known: Catalogue) -> None:
@@ -105,11 +101,9 @@ class Resolved:
                 raise RecipeError(f"{where}.text: {add.text} holds no texts")
             if wrong := fault(known_type(add.image, known, f"{where}.image"), add):
                 raise RecipeError(f"{where}.image: {add.image} {wrong}")
-        if balance := self.recipe.balance:
-            column_kind(balance.by, known, f"{self.path}: balance.by", "text")
-            score, _, column = balance.by.partition(".")
-            if known[score]["text"][column] is not bytes:
-                raise RecipeError(f"{self.path}: balance.by: {balance.by} holds no entries, such as metaclip.entries")
+        balance, where = self.recipe.balance, f"{self.path}: balance.by"
+        if balance and known_type(balance.by, known, where, "text") is not bytes:
+            raise RecipeError(f"{where}: {balance.by} holds no entries, such as metaclip.entries")
         boxes, where = self.recipe.pack.blur, f"{self.path}: pack.blur"
         if boxes and known_type(boxes, known, where) != list[float]:
             raise RecipeError(f"{where}: {boxes} is no list of boxes, such as faces.boxes")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from curate.document import Reader
 from curate.plugin import KINDS, Columns, Kind
 from curate.recipe.section import RecipeError, nearest
+from curate.store.columns import Column
 from curate.store.table import RAW_COLUMNS
 
 Catalogue = dict[str, dict[Kind, dict[str, Any]]]
@@ -26,11 +27,17 @@ class Named(Protocol):
         """Its columns by kind of segment."""
 
 
-def known_type(name: str, known: Catalogue, where: str) -> Any:
-    """The type of an image column."""
+def known_type(name: str, known: Catalogue, where: str, kind: Kind = "image") -> Any:
+    """The type of a column of this kind of segment; RecipeError if there is none."""
     score, _, column = name.partition(".")
-    column_kind(name, known, where, "image")
-    return known[score]["image"][column]
+    column_kind(name, known, where, kind)
+    return known[score][kind][column]
+
+
+def located(name: str, kind: Kind, known: Catalogue, folders: Mapping[str, str]) -> Column:
+    """A column that is known to exist, with the folder that its tables lie in."""
+    score, _, column = name.partition(".")
+    return Column(folders[score], column, kind, known[score][kind][column])
 
 
 def catalogue(scorers: Iterable[Named], corpus: Reader) -> Catalogue:

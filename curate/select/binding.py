@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from curate.group.grouping import Grouping
 from curate.recipe.recipe import Recipe
 from curate.recipe.rules import Balance
-from curate.score.catalogue import Catalogue
+from curate.score.catalogue import Catalogue, located
 from curate.score.scorer import Scorer
 from curate.select.decide import Addition, BoundRule
 from curate.store.columns import Column, folders_of
@@ -55,7 +55,7 @@ def decision(
         tuple(bind_adds(recipe, scorers, known)),
         recipe.empty,
         tuple(each for each in groupings if each.picks),
-        bind_balance(recipe, scorers),
+        bind_balance(recipe, scorers, known),
     )
 
 
@@ -76,22 +76,17 @@ def bind(
 
 def bind_adds(recipe: Recipe, scorers: Sequence[Scorer], known: Catalogue) -> list[Addition]:
     """The lines of ``add`` with their columns looked up."""
-    folders, found = folders_of(scorers), []
-    for add in recipe.add:
-        columns = []
-        for name in (add.text, add.image):
-            score, _, column = name.partition(".")
-            columns.append(Column(folders[score], column, "image", known[score]["image"][column]))
-        found.append(Addition(add, *columns))
-    return found
+    folders = folders_of(scorers)
+    return [
+        Addition(add, *(located(name, "image", known, folders) for name in (add.text, add.image))) for add in recipe.add
+    ]
 
 
-def bind_balance(recipe: Recipe, scorers: Sequence[Scorer]) -> BoundBalance | None:
+def bind_balance(recipe: Recipe, scorers: Sequence[Scorer], known: Catalogue) -> BoundBalance | None:
     """The recipe's ``balance``, if any, with its column looked up."""
     if recipe.balance is None:
         return None
-    score, _, column = recipe.balance.by.partition(".")
-    return BoundBalance(recipe.balance, Column(folders_of(scorers)[score], column, "text", bytes))
+    return BoundBalance(recipe.balance, located(recipe.balance.by, "text", known, folders_of(scorers)))
 
 
 def verdict_hash(
