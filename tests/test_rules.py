@@ -16,7 +16,7 @@ import pytest
 import curate
 
 ROOT = Path(curate.__file__).parents[1]
-LOOK = "import sys, time; t = time.perf_counter(); import curate; print(time.perf_counter() - t, *sys.modules)"
+LOOK = "import sys, time; t = time.process_time(); import curate; print(time.process_time() - t, *sys.modules)"
 
 TOP = ("document", "plugin", "status", "report")
 """Files at the top, for users and all wings."""
