@@ -117,7 +117,7 @@ class Layout:
     def range_jobs(self, step: str) -> list[Job]:
         """A job for each range, which reads all files of a step."""
         files = range_files(self.store, self.grouping)
-        reads = (self.folder(step),)
+        reads = (self.folder(step), self.grouping.ranges)
         return [Job(f"{at:05d}", (Target(file, reads),), at) for at, file in enumerate(files)]
 
 

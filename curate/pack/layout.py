@@ -75,11 +75,12 @@ def phases(store: Store, output: Output, shards: Sequence[str], needs: Resource)
     yield Phase("pack layout", [job], OneByOne(CutDocuments(store, files, output.recipe.pack)), needs, first)
 
 
-def rows_of_tars(store: Store, out: str) -> list[tuple[int, int]]:
-    """For each output shard its rows in the layout: the first, and how many."""
+def rows_of_tars(store: Store, out: str) -> list[tuple[int, list[str]]]:
+    """For each output shard its first row in the layout, and the raw shards of its rows."""
     with store.local(layout_file(out)) as path:
-        counts = table.read(path, ["tar"])["tar"].rle().struct.field("len").cast(pl.Int64)
-    return list(zip((counts.cum_sum() - counts).to_list(), counts.to_list(), strict=True))
+        rows = table.read(path, ["tar", "shard"]).with_row_index("row")
+    tars = rows.group_by("tar", maintain_order=True).agg(pl.col("row").first(), "shard")
+    return list(tars.select("row", "shard").iter_rows())
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from curate.pack.writer import Writer, writer
 from curate.report import Report, conserve
 from curate.store import table
 from curate.store.job import Job, Target
+from curate.store.raw_shard import RAW
 from curate.store.store import Store
 
 
@@ -28,17 +29,22 @@ def facts_file(out: str, number: int) -> str:
     return f"{out}/meta/{number:06d}.json"
 
 
-def jobs_of(output: Output, rows: Sequence[tuple[int, int]]) -> list[Job]:
-    """A job for each output shard, whose documents are these rows of the layout: the first, and how many."""
-    form = writer(output.recipe.pack.format)
-    reads = (layout_file(output.folder), f"{output.verdicts}/funnel.json")
+def jobs_of(output: Output, rows: Sequence[tuple[int, Sequence[str]]]) -> list[Job]:
+    """A job for each output shard; ``rows``: its first row of the layout, and the raw shards of its rows.
 
-    def job(number: int, run: tuple[int, int]) -> Job:
+    Of the layout it gets the first row, and how many.
+    """
+    form, tables = writer(output.recipe.pack.format), (RAW, output.verdicts, *output.scores.values())
+
+    def job(number: int, first: int, shards: Sequence[str]) -> Job:
         files = [f"{output.folder}/{file.format(number)}" for file in form.files]
-        targets = (Target(file, reads) for file in [*files, facts_file(output.folder, number)])
-        return Job(f"{number:06d}", tuple(targets), run)
+        reads = [f"{folder}/{shard}.parquet" for shard in shards for folder in tables]
+        reads += [f"{RAW}/{shard}.tar" for shard in shards]
+        made_from = (layout_file(output.folder), *dict.fromkeys(reads))
+        targets = (Target(file, made_from) for file in [*files, facts_file(output.folder, number)])
+        return Job(f"{number:06d}", tuple(targets), (first, len(shards)))
 
-    return [job(number, run) for number, run in enumerate(rows)]
+    return [job(number, *run) for number, run in enumerate(rows)]
 
 
 @dataclass(frozen=True)

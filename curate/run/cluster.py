@@ -32,7 +32,7 @@ from curate.store.job import Job, Phase, Worker
 
 log = logging.getLogger(__name__)
 PATIENCE = 30
-"""Seconds without any worker after which it is said what is being waited for."""
+"""Seconds without any worker after which it is said what is being waited for; in which an idle one has to let go."""
 
 
 class Actor:
@@ -142,10 +142,11 @@ class Pool:
         busy = [actor for actor, jobs in self.held.items() if jobs]
         for actor in [*self.starting.values(), *busy, *(actor for actor, _ in self.doubtful.values())]:
             ray.kill(actor)
-        idle = [actor for actor, jobs in self.held.items() if not jobs]
-        for actor in idle:
-            actor.rest.remote()
-        return [*self.spare, *idle]
+        resting = {actor.rest.remote(): actor for actor, jobs in self.held.items() if not jobs}
+        rested = ray.wait([*resting], num_returns=len(resting), timeout=PATIENCE)[0] if resting else []
+        for ref in resting.keys() - set(rested):
+            ray.kill(resting[ref])
+        return [*self.spare, *(resting[ref] for ref in rested)]
 
 
 class RayCluster:

@@ -98,7 +98,7 @@ class Balancer:
         folder = f"{self.verdicts}/balance/entries/"
         files = tuple(f"{folder}{each.name}.parquet" for each in several)
         counting = [
-            Job(each.name, (Target(file, judge.made(each.name)),), each.shards)
+            Job(each.name, (Target(file, judge.reads_of(each.shards, self.bound.column)),), each.shards)
             for each, file in zip(several, files, strict=True)
         ]
         first = Phase("select balance", counting, OneByOne(CountEntries(self, judge)), needs, seals=folder)

@@ -72,6 +72,11 @@ class Judge:
         files = dict.fromkeys([f"{RAW}/{shard}.parquet", *(column.file(shard) for column in columns)])
         return (*files, *self.made(shard))
 
+    def reads_of(self, shards: Sequence[str], *more: Column) -> tuple[str, ...]:
+        """The files that verdicts on several shards, and what more is asked of them, are made from."""
+        columns = (column.file(shard) for shard in shards for column in more)
+        return tuple(dict.fromkeys([*(name for shard in shards for name in self.reads(shard)), *columns]))
+
     def made(self, shard: str) -> tuple[str, ...]:
         """Those of them that were made only to decide; they are the same for all shards of a chunk."""
         top = any(each.rule.top is not None for each in self.decision.rules)

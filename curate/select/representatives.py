@@ -85,7 +85,7 @@ class Representatives:
         listed, picked = (f"{self.folder(what)}/" for what in ("candidates", "duplicates"))
         files = tuple(f"{listed}{each.name}.parquet" for each in several)
         listing = [
-            Job(each.name, (Target(file, judge.made(each.name)),), each.shards)
+            Job(each.name, (Target(file, judge.reads_of(each.shards, *members(self.grouping))),), each.shards)
             for each, file in zip(several, files, strict=True)
         ]
         yield Phase(name, listing, OneByOne(ListCandidates(self, judge)), needs, seals=listed)

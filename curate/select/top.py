@@ -102,8 +102,14 @@ class CountHalves:
     def phase(self, several: Sequence[Chunk], needs: Resource) -> Phase:
         """A job for each chunk."""
         folder = f"{self.folder}/top/{self.half}/"
-        reads = (f"{self.folder}/top/upper.json",) if self.half == "lower" else ()
-        jobs = [Job(each.name, (Target(f"{folder}{each.name}.parquet", reads),), each.shards) for each in several]
+        upper = [f"{self.folder}/top/upper.json"] if self.half == "lower" else []
+        columns = [each.column for each in self.rules if each.rule.top is not None]
+
+        def target(chunk: Chunk) -> Target:
+            files = (column.file(shard) for column in columns for shard in chunk.shards)
+            return Target(f"{folder}{chunk.name}.parquet", (*upper, *files))
+
+        jobs = [Job(each.name, (target(each),), each.shards) for each in several]
         return Phase("select top", jobs, OneByOne(self), needs, seals=folder)
 
     def __call__(self, job: Job) -> Report:

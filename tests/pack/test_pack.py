@@ -333,12 +333,21 @@ def test_a_run_that_was_killed_between_tars_goes_on(tmp_path):
     assert after == pairs_in(tmp_path / "whole")[0]
 
 
+def test_a_tar_names_all_that_it_is_made_from(tmp_path):
+    pages = [page(IMAGES[0], "a")]
+    out = packed(tmp_path, pages, score={"w": {"use": "text_stats"}})
+    (out / "000000.tar").unlink()
+    (tmp_path / "raw/00000000.tar").unlink()
+    with pytest.raises(AssertionError, match=r"reads raw/00000000\.tar, which is not there"):
+        curated(tmp_path, recipe_of(score={"w": {"use": "text_stats"}}))
+
+
 def test_jobs_and_workers_are_small():
     shards = [shard_name(number) for number in range(64)]
     output = Output("out/laion-18fa9623", recipe_of(), "verdicts/18fa9623", {}, {})
     (layout,) = layout_phases(Store("s3://bucket/run"), output, shards, Resource())
     (sizes,) = layout.first()
-    jobs = [*sizes.jobs, *layout.jobs, *jobs_of(output, [(0, 100_000)]), index_job(output, 100_000)]
+    jobs = [*sizes.jobs, *layout.jobs, *jobs_of(output, [(0, shards * 100)]), index_job(output, 100_000)]
     assert [len(pickle.dumps(job)) < 4096 for job in jobs] == [True] * 4
     assert all(len(pickle.dumps(phase.worker)) < 4096 for phase in (sizes, layout))
 
