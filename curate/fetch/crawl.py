@@ -41,7 +41,7 @@ def phases(
 ) -> Iterator[Phase]:
     """The stage: a job for each shard of the plan. Its target is the raw table, which comes after all it speaks of."""
     jobs = [Job(part.shard, (Target(f"{RAW}/{part.shard}.parquet"),), part) for part in slices]
-    yield Phase("fetch", jobs, OneByOne(FetchShard(store, source, reader, settings)), needs, seals=f"{RAW}/")
+    yield Phase("fetch", jobs, OneByOne(FetchShard(store, source, reader, settings)), needs)
 
 
 @dataclass(frozen=True)
