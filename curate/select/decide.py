@@ -70,16 +70,8 @@ class Removal:
     of: Callable[[pl.DataFrame], pl.DataFrame]
 
 
-def decide(
-    raw: pl.DataFrame,
-    rules: Sequence[BoundRule],
-    values: Sequence[pl.DataFrame | None],
-    empty: str,
-    removals: Sequence[Removal] = (),
-    added: pl.DataFrame | None = None,
-) -> pl.DataFrame:
-    """Verdicts for the rows of a raw shard, in their order: document, position, kind, state, reason, bytes, added."""
-    frame = ruled(raw, rules, values, empty, removals, added)
+def decide(frame: pl.DataFrame) -> pl.DataFrame:
+    """Verdicts for the rows that ``ruled`` gives, in order: document, position, kind, state, reason, bytes, added."""
     kept = pl.col("state").is_null()
     frame = frame.with_columns(size=pl.when(kept).then(size()).otherwise(0)).with_columns(
         bytes=pl.when((pl.col("kind") == "document") & kept)

@@ -55,7 +55,7 @@ class Judge:
     def verdicts(self, shard: str) -> pl.DataFrame:
         """The verdict on each row of a shard."""
         raw, content = self._raw(shard)
-        found = decide(raw, self.rules, *self._looked_up(shard, content))
+        found = decide(ruled(raw, self.rules, *self._looked_up(shard, content)))
         conserve("segments", shard, raw.height, found.height)
         return found.with_columns(reason=pl.coalesce("reason", raw["said"]))
 

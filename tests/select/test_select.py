@@ -13,7 +13,7 @@ from curate.recipe.compare import fault
 from curate.recipe.recipe_file import load
 from curate.recipe.rules import Condition, Rule
 from curate.select.binding import verdict_hash
-from curate.select.decide import BoundRule, decide
+from curate.select.decide import BoundRule, decide, ruled
 from curate.store import table
 from curate.store.store import Store
 
@@ -53,7 +53,7 @@ def ended(frame, *rules, empty="keep"):
     """(state, reason) of each row; a rule is (Rule, type, column) or a Rule that counts."""
     bound = [BoundRule(rule, "", int) if isinstance(rule, Rule) else BoundRule(rule[0], "x", rule[1]) for rule in rules]
     values = [None if isinstance(rule, Rule) else rule[2] for rule in rules]
-    found = decide(frame, bound, values, empty)
+    found = decide(ruled(frame, bound, values, empty))
     assert found.select("document", "position", "kind").equals(frame.select("document", "position", "kind"))
     return list(found.select("state", "reason").iter_rows())
 
@@ -260,7 +260,7 @@ def test_a_document_whose_last_image_a_rule_removed_goes_too():
 def test_bytes_are_those_of_what_is_kept():
     rule = Rule(image="a.b", min=5)
     bound = [BoundRule(rule, "x", int)]
-    found = decide(raw("tiix", "r", "t"), bound, [column(int, d0=[0, 9, 1, 0])], "drop")
+    found = decide(ruled(raw("tiix", "r", "t"), bound, [column(int, d0=[0, 9, 1, 0])], "drop"))
     assert found["bytes"].to_list() == [1010, 10, 1000, 0, 0, 0, 0, 0]
 
 
