@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
 class Mismatch(RuntimeError):  # noqa: N818
@@ -18,13 +19,35 @@ class Incomplete(RuntimeError):  # noqa: N818
     """Some jobs are not done; the message lists them with their causes."""
 
 
+class Beside(NamedTuple):
+    """A file that belongs to another, which bears its size in bytes and its digest."""
+
+    name: str
+    size: int
+    digest: bytes
+    stamp: str = ""
+
+
+class Entry(NamedTuple):
+    """A committed file, as its listing and its notes have it. Digests are 16 bytes; see ``curate.store.table``."""
+
+    name: str
+    size: int
+    stamp: str
+    by: str
+    made_from: bytes
+    content: bytes
+    beside: tuple[Beside, ...] = ()
+
+
 @dataclass
 class Report:
-    """One finished job: counts of what it handled, and its wall time in seconds."""
+    """One finished job: counts of what it handled, its wall time in seconds, and the files that it made."""
 
     job: str
     counts: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    made: list[Entry] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

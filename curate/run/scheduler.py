@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol
 
+from curate.ledger.job import Phase
+from curate.ledger.ledger import Ledger
 from curate.report import Failure, Report
 from curate.run.executor import Executor
-from curate.store.job import Phase
-from curate.store.ledger import Ledger
 from curate.store.store import Store
 
 
@@ -44,28 +44,32 @@ class Scheduler:
 
     def run(self, phases: Iterable[Phase]) -> bool:
         """Runs the phases of a stage; False, and no further, after one with jobs that could not be done."""
-        return all(self._run(phase) for phase in phases)
+        try:
+            return all(self._run(phase) for phase in phases)
+        finally:
+            self._ledger.inventory.save()
 
     def _run(self, phase: Phase) -> bool:
         todo = self._ledger.unfinished(phase.jobs)
         if todo and phase.first is not None and not self.run(phase.first()):
             return False
-        missing = self._ledger.missing(todo)
-        failures = [Failure(phase.stage, job, f"reads {name}, which is not there") for job, name in missing.items()]
+        blocked = self._ledger.blocked(todo)
+        failures = [Failure(phase.stage, job, why) for job, why in blocked.items()]
         counts, began = Counter[str](), time.monotonic()
         self._progress.start(phase.name, len(phase.jobs), len(phase.jobs) - len(todo))
 
         def done(report: Report) -> None:
             counts.update(report.counts)
+            self._ledger.take(report)
             self._progress.advance(report)
 
-        if ready := [job for job in todo if job.name not in missing]:
+        if ready := [self._ledger.handed(job) for job in todo if job.name not in blocked]:
             self._sweep()
+            for name in phase.spoils:
+                self._ledger.inventory.remove(name)
             failures += self._executor.run(phase, ready, done)
         self.counts[phase.stage] = counts
         self._progress.end(phase.name, counts, time.monotonic() - began)
         known = set(self.failures)
         self.failures += [failure for failure in failures if failure not in known]
-        if phase.seals and not failures:
-            self._ledger.seal(phase.seals)
         return not failures

@@ -1,4 +1,4 @@
-"""Chunks: shards by their numbers, and 64 of them at a time. Knows no file.
+"""Chunks: shards by their numbers, and 64 of them at a time; and the ranges of sorted tables. Knows no file.
 
 Whatever looks at the whole corpus does so chunk by chunk, and the driver reads what each chunk came to, never a shard.
 A chunk is always the same 64 numbers, whether all of its shards are there or not.
@@ -35,3 +35,19 @@ def chunk_of(shard: str) -> str:
 def chunks(shards: Sequence[str]) -> list[Chunk]:
     """Shards, in order, by chunk."""
     return [Chunk(name, tuple(several)) for name, several in groupby(shards, chunk_of)]
+
+
+ROW_GROUP = 8192
+"""Rows of a row group in sorted tables of which readers want a range."""
+RANGE = 4_000_000
+"""About how many rows of all sorted tables one job holds at once."""
+
+
+def range_count(rows: Sequence[int], tables: int, size: int = RANGE, most: int = 1 << 16) -> int:
+    """Into how many ranges of about ``size`` rows so many tables are cut, of some of which the rows were counted."""
+    return max(1, min(most, round(sum(rows) / len(rows) * tables / size)))
+
+
+def range_names(count: int) -> list[str]:
+    """The names of so many ranges."""
+    return [f"{each:05d}" for each in range(count)]

@@ -9,9 +9,8 @@ from typing import Any
 import polars as pl
 
 from curate.plugin import Kind, Vector
-from curate.store import table
+from curate.store.files import Files
 from curate.store.raw_shard import RAW
-from curate.store.store import Store
 
 KEY = ["document", "position"]
 SOURCE = "scores/source"
@@ -22,10 +21,6 @@ UNTIED = (RAW, SOURCE)
 def table_name(folder: str, shard: str, type_: Any = None) -> str:
     """The file of a shard's columns of this type in a folder: vectors lie apart, so that no rule reads them."""
     return f"{folder}/{shard}{'.vectors' if type_ is Vector else ''}.parquet"
-
-
-class StaleScores(ValueError):  # noqa: N818
-    """Scores of a raw shard that was fetched anew since."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +36,11 @@ class Column:
         """The file that it lies in; what the corpus brought along lies in one, vectors or not."""
         return table_name(self.folder, shard, None if self.folder in UNTIED else self.type)
 
-    def read(self, store: Store, shard: str, content: str | None = None) -> pl.DataFrame:
-        """The column as document, position, value; ``content`` is what the raw shard must hold.
-
-        Raises:
-            StaleScores: it was measured on another raw shard of this name.
-        """
+    def read(self, files: Files, shard: str) -> pl.DataFrame:
+        """The column as document, position, value."""
         raw = self.folder == RAW
-        with store.local(self.file(shard)) as path:
-            if content is not None and self.folder not in UNTIED and table.note(path, "raw") != content:
-                raise StaleScores(f"{path}: measured on another raw shard {shard}; delete it and run again")
-            names = [*KEY, self.name] + (["kind"] if raw and self.name != "kind" else [])
-            found = table.read(path, names)
+        names = [*KEY, self.name] + (["kind"] if raw and self.name != "kind" else [])
+        found = files.read(self.file(shard), names)
         if raw:
             found = found.filter(pl.col("kind") == self.kind)
         return found.select(*KEY, value=pl.col(self.name))

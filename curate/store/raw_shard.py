@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import tarfile
 import zlib
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
@@ -20,10 +20,12 @@ import polars as pl
 
 from curate.document import DOCUMENT, Document, Image, Origin, Segment, Text
 from curate.status import Status
-from curate.store.store import Store
-from curate.store.table import note, read
+from curate.store.digest import DamagedFile
+from curate.store.files import Files
 
 RAW = "raw"
+Blaming = Callable[[], AbstractContextManager[None]]
+"""Says of which file it is that something is wrong there."""
 
 
 def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> int:
@@ -42,10 +44,6 @@ def open_tar(file: Path | IO[bytes]) -> tarfile.TarFile:
     return tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)
 
 
-class DamagedShard(OSError):  # noqa: N818
-    """A tar that does not belong to its parquet file, or was changed: delete both, and fetch again."""
-
-
 @dataclass(frozen=True)
 class Stored:
     """Where a distinct picture lies in a shard's tar, and its header."""
@@ -59,10 +57,10 @@ class Stored:
 class RawShard:
     """A raw shard: its documents in order, and the bytes of its pictures by sha256."""
 
-    def __init__(self, table: pl.DataFrame, tar: IO[bytes], content: str = "") -> None:
+    def __init__(self, table: pl.DataFrame, tar: IO[bytes], content: bytes, blaming: Blaming = nullcontext) -> None:
         self.table = table
         self.content = content
-        self._tar = tar
+        self._tar, self._blaming = tar, blaming
 
     @cached_property
     def stored(self) -> dict[str, Stored]:
@@ -74,11 +72,16 @@ class RawShard:
         }
 
     def bytes_of(self, sha256: str) -> bytes:
-        """A picture's stored bytes; may be called from several threads."""
+        """A picture's stored bytes; may be called from several threads.
+
+        Raises:
+            DamagedFile: they are not what the table says.
+        """
         stored = self.stored[sha256]
         data = os.pread(self._tar.fileno(), stored.length, stored.offset)
-        if zlib.crc32(data) != stored.crc32:
-            raise DamagedShard(f"{self._tar.name}: picture {sha256} is not what the parquet file beside it says")
+        if len(data) != stored.length or zlib.crc32(data) != stored.crc32:
+            with self._blaming():
+                raise DamagedFile(f"picture {sha256} is not what the table beside it says")
         return data
 
     @property
@@ -104,12 +107,12 @@ class RawShard:
 
 
 @contextmanager
-def open_shard(store: Store, shard: str) -> Iterator[RawShard]:
+def open_shard(files: Files, shard: str) -> Iterator[RawShard]:
     """A raw shard for the length of the block; remote ones are copied to local disk first."""
-    with ExitStack() as stack:
-        table = stack.enter_context(store.local(f"{RAW}/{shard}.parquet"))
-        tar = stack.enter_context(store.local(f"{RAW}/{shard}.tar"))
-        yield RawShard(read(table), stack.enter_context(tar.open("rb")), note(table, "content"))
+    name, tar = f"{RAW}/{shard}.parquet", f"{RAW}/{shard}.tar"
+    table = files.read(name)
+    with files.store.local(tar) as path, path.open("rb") as opened:
+        yield RawShard(table, opened, files.contents[name], lambda: files.store.blaming(tar))
 
 
 def distinct(row: dict[str, Any]) -> Image:

@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
-import pyarrow.dataset as ds
 from fsspec.implementations.local import LocalFileSystem
+
+from curate.store import record
+from curate.store.digest import DamagedFile, ForeignFile
+
+
+class Stat(NamedTuple):
+    """What a listing says of a file: its length in bytes, and what changes when it does (ETag, or time of change)."""
+
+    size: int
+    stamp: str
+
+
+STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
+"""What file systems call that which changes when a file does; the first that they have is taken."""
+
+
+def stat_of(info: Mapping[str, Any]) -> Stat:
+    """What a file system says of a file."""
+    stamps = (
+        info.get(name) for name in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
+    )
+    return Stat(int(info["size"]), str(next((stamp for stamp in stamps if stamp is not None), "")))
+
+
+def file_name(path: str) -> str:
+    """The last part of a path."""
+    return path.rstrip("/").rpartition("/")[2]
+
 
 PART = ".part-"
 """Prefix of files that are being written. Whatever bears it after a kill is rubbish."""
@@ -64,46 +90,59 @@ class Store:
         filesystem, root = self._place
         return f"{root}/{name}" if self.is_local else filesystem.unstrip_protocol(f"{root}/{name}")
 
-    def names(self, folder: str) -> set[str]:
+    def listing(self, folder: str) -> dict[str, Stat]:
         """The complete files directly in a folder; empty if there is no such folder."""
         filesystem, root = self._place
         try:
-            found = filesystem.ls(f"{root}/{folder}", detail=False, refresh=True)
+            found = filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=True, refresh=True)
+        except FileNotFoundError:
+            return {}
+        files = {file_name(each["name"]): stat_of(each) for each in found if each["type"] != "directory"}
+        return {name: stat for name, stat in files.items() if not name.startswith(PART)}
+
+    def folders(self, folder: str) -> set[str]:
+        """The folders directly in a folder."""
+        filesystem, root = self._place
+        try:
+            found = filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=True, refresh=True)
         except FileNotFoundError:
             return set()
-        names = {str(entry).rstrip("/").rpartition("/")[2] for entry in found}
-        return {name for name in names if not name.startswith(PART)}
+        return {file_name(each["name"]) for each in found if each["type"] == "directory"}
 
     def exists(self, name: str) -> bool:
         """Whether the file is there, and therefore complete."""
         filesystem, root = self._place
         return bool(filesystem.exists(f"{root}/{name}"))
 
-    def size(self, name: str) -> int:
-        """The length of a file in bytes."""
+    def part(self, name: str) -> Path:
+        """A local path to write a file to; it has no name until it is published."""
+        if not self.is_local:
+            return Path(tempfile.gettempdir()) / part_name()
+        folder = Path(f"{self._place[1]}/{name}").parent
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / part_name()
+
+    def publish(self, part: Path, name: str) -> Stat:
+        """Gives a part its name: it is there, whole, from now on."""
         filesystem, root = self._place
-        return int(filesystem.size(f"{root}/{name}"))
+        target = f"{root}/{name}"
+        if self.is_local:
+            with part.open("rb") as written:
+                os.fsync(written.fileno())
+            part.replace(target)
+        else:
+            filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
+            filesystem.put_file(str(part), target)
+            part.unlink()
+        return stat_of(filesystem.info(target))
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """A local path to write to; the name appears, whole, when the block ends without an error."""
-        filesystem, root = self._place
-        target = f"{root}/{name}"
-        if self.is_local:
-            folder = Path(target).parent
-            folder.mkdir(parents=True, exist_ok=True)
-            part = folder / part_name()
-        else:
-            part = Path(tempfile.gettempdir()) / part_name()
+        part = self.part(name)
         try:
             yield part
-            if self.is_local:
-                with part.open("rb") as written:
-                    os.fsync(written.fileno())
-                part.replace(target)
-            else:
-                filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
-                filesystem.put_file(str(part), target)
+            self.publish(part, name)
         finally:
             part.unlink(missing_ok=True)
 
@@ -119,10 +158,31 @@ class Store:
             filesystem.get_file(f"{root}/{name}", str(copy))
             yield copy
 
-    def dataset(self, names: Iterable[str]) -> ds.Dataset:
-        """Parquet files of one schema as a dataset, of which only the wanted columns and row groups are read."""
+    def bytes_of(self, name: str) -> bytes:
+        """All bytes of a file."""
         filesystem, root = self._place
-        return ds.dataset([f"{root}/{name}" for name in names], format="parquet", filesystem=filesystem)
+        return Path(f"{root}/{name}").read_bytes() if self.is_local else bytes(filesystem.cat_file(f"{root}/{name}"))
+
+    def range_of(self, name: str, start: int, end: int) -> bytes:
+        """The bytes of a file from a place up to another."""
+        filesystem, root = self._place
+        return bytes(filesystem.cat_file(f"{root}/{name}", start, end))
+
+    def size(self, name: str) -> int:
+        """The length of a file in bytes."""
+        filesystem, root = self._place
+        return int(filesystem.size(f"{root}/{name}"))
+
+    def remove(self, name: str) -> None:
+        """Removes a file, if it is there."""
+        filesystem, root = self._place
+        with suppress(FileNotFoundError):
+            filesystem.rm_file(f"{root}/{name}")
+
+    def move(self, name: str, to: str) -> None:
+        """Gives a file another name."""
+        filesystem, root = self._place
+        filesystem.mv(f"{root}/{name}", f"{root}/{to}")
 
     def sweep(self) -> None:
         """Removes what killed runs left half-written in a local folder; what a living one writes stays."""
@@ -131,20 +191,31 @@ class Store:
                 if not is_alive(part.name):
                     part.unlink(missing_ok=True)
 
-    def put_text(self, name: str, text: str) -> None:
-        """Writes a small text file, whole or not at all."""
+    def put_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Writes an object as JSON that checks itself, whole or not at all."""
         with self.writing(name) as path:
-            path.write_text(text, encoding="utf-8")
+            path.write_bytes(record.encode(value))
 
-    def get_text(self, name: str) -> str:
-        """Reads a small text file."""
-        filesystem, root = self._place
-        return str(filesystem.cat_file(f"{root}/{name}").decode("utf-8"))
+    def get_json(self, name: str) -> dict[str, Any]:
+        """Reads what ``put_json`` wrote.
 
-    def put_json(self, name: str, value: Any) -> None:
-        """Writes a value as indented JSON."""
-        self.put_text(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        Raises:
+            DamagedFile: it is not what was written; says what to do.
+        """
+        with self.blaming(name):
+            return record.decode(self.bytes_of(name))[0]
 
-    def get_json(self, name: str) -> Any:
-        """Reads a JSON file."""
-        return json.loads(self.get_text(name))
+    @contextmanager
+    def blaming(self, name: str) -> Iterator[None]:
+        """Says of which file it is that something is wrong there, and what to do."""
+        try:
+            yield
+        except DamagedFile as error:
+            raise DamagedFile(self.damage(name, str(error))) from None
+        except ForeignFile as error:
+            raise ForeignFile(f"{self.path(name)} is foreign ({error}): remove it, or use another folder") from None
+
+    def damage(self, name: str, why: str) -> str:
+        """What to say of a file that is damaged."""
+        remedy = f"`curate verify {self.url} --repair` removes it, then run the same command again"
+        return f"{self.path(name)} is damaged ({why}): {remedy}"

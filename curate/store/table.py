@@ -1,134 +1,204 @@
-"""Table: the schemas of our parquet files, and rows to columns and back. Opens no file but parquet, decides nothing."""
+"""Table: parquet files that check themselves. Everything that reads or writes the parquet of a run does it here.
+
+The bytes before the footer are cut into pieces, one for each row group. The footer has their digests among its notes,
+and a digest of itself, taken with that digest blanked. So whoever reads a range reads, and checks, only its pieces::
+
+    checksum     of the footer, blanked                by          parameters and version of what made it
+    pieces       END:DIGEST of each piece              made_from   of the content of the files that it was made from
+    content      of what the rows say                  files       what lies beside it: name, size, digest
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+import io
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from curate.plugin import Vector
+from curate.store import digest
+from curate.store.digest import DamagedFile, ForeignFile
 
-KEY = [pa.field("document", pa.string(), nullable=False), pa.field("position", pa.int32(), nullable=False)]
-
-RAW = pa.schema(
-    [
-        *KEY,
-        pa.field("kind", pa.string(), nullable=False),  # document | text | image | reject
-        pa.field("text", pa.string()),  # the text; of a reject, the reason
-        pa.field("source", pa.string()),  # who wrote the text
-        pa.field("url", pa.string()),  # of the image; of a document row, the page
-        pa.field("alt", pa.string()),
-        pa.field("status", pa.string()),  # of an image: one of curate.status
-        pa.field("detail", pa.string()),
-        pa.field("http", pa.int16()),
-        pa.field("attempts", pa.int16()),
-        pa.field("final_url", pa.string()),
-        pa.field("sha256", pa.string()),  # of the bytes as downloaded
-        pa.field("format", pa.string()),
-        pa.field("width", pa.int32()),  # of the stored file
-        pa.field("height", pa.int32()),
-        pa.field("original_width", pa.int32()),
-        pa.field("original_height", pa.int32()),
-        pa.field("frames", pa.int16()),
-        pa.field("bytes", pa.int64()),  # of the stored file
-        pa.field("offset", pa.int64()),  # of those bytes in raw/NNNNNNNN.tar
-        pa.field("crc32", pa.int64()),  # of those bytes
-        pa.field("corpus", pa.string()),  # of a document or reject row, with file and row
-        pa.field("file", pa.string()),
-        pa.field("row", pa.int64()),
-    ]
-)
-"""raw/NNNNNNNN.parquet: a row for the document, then one for each segment; a reject has one row and no segments."""
-
-VERDICT = pa.schema(
-    [
-        *KEY,
-        pa.field("kind", pa.string(), nullable=False),
-        pa.field("state", pa.string(), nullable=False),  # kept | dropped | failed | rejected
-        pa.field("reason", pa.string()),  # the first rule that removed it; null if kept
-        pa.field("bytes", pa.int64(), nullable=False),  # what is kept of it, in bytes; a document's is its total
-        pa.field("added", pa.int32(), nullable=False),  # bit n: line n of `add` puts a text after this image
-    ]
-)
-"""verdicts/<hash>/NNNNNNNN.parquet: a row for every row of raw/NNNNNNNN.parquet, in the same order."""
-
-RAW_COLUMNS: dict[str, dict[str, Any]] = {
-    "document": {"url": str, "corpus": str, "file": str, "row": int},
-    "image": {
-        "url": str, "alt": str, "status": str, "format": str, "sha256": str, "final_url": str,
-        "width": int, "height": int, "original_width": int, "original_height": int, "frames": int, "bytes": int,
-    },
-    "text": {"text": str, "source": str},
-}  # fmt: skip
-"""The columns of RAW that rules and scorers may read, as the score named ``raw``."""
-
-ARROW = {
-    bool: pa.bool_(),
-    int: pa.int64(),
-    float: pa.float32(),
-    str: pa.string(),
-    bytes: pa.binary(),
-    list[float]: pa.list_(pa.float32()),
-    Vector: pa.list_(pa.float16()),
-}
+ROW_GROUP = 100_000
+"""Rows of a row group, unless it is said otherwise."""
+TAIL = 1 << 16
+"""Bytes at the end of a file in which the footer usually lies."""
+BLANK = "0" * 2 * digest.SIZE
+_CHECKSUM = re.compile(rb"checksum\x18\x20([0-9a-f]{32})")  # key and value as the footer spells them
+_MAGIC = b"PAR1"
+NOT_NOTES = {"checksum", "ARROW:schema"}
 
 
-def score_schema(columns: Mapping[str, Any]) -> pa.Schema:
-    """The schema of a scorer's table: document, position and its declared columns."""
-    return pa.schema([*KEY, *(pa.field(name, ARROW[kind]) for name, kind in columns.items())])
+@dataclass(frozen=True)
+class Footer:
+    """What a file says of itself, checked. ``pieces``: where each ends, and its digest; ``tail``: the bytes after."""
+
+    notes: dict[str, str]
+    pieces: tuple[tuple[int, bytes], ...]
+    tail: bytes
+
+    def check(self, data: Any) -> None:
+        """Compares all bytes of the file with what the footer says.
+
+        Raises:
+            DamagedFile: they differ.
+        """
+        start = 0
+        for end, expected in self.pieces:
+            if digest.of_bytes(memoryview(data)[start:end]) != expected:
+                raise DamagedFile(f"bytes {start} to {end} have changed")
+            start = end
 
 
-def column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """An arrow column; NaN becomes null, numpy values are taken as they are."""
-    if pa.types.is_list(kind):
-        return nested(values, kind)
-    if pa.types.is_floating(kind):
-        values = [None if value is None or math.isnan(value) else float(value) for value in values]
-    elif pa.types.is_integer(kind):
-        values = [None if value is None else int(value) for value in values]
-    elif pa.types.is_boolean(kind):
-        values = [None if value is None else bool(value) for value in values]
-    return pa.array(values, kind)
-
-
-def nested(values: Sequence[Any], kind: pa.ListType) -> pa.Array:
-    """A list column, built flat: the values may be numpy arrays or lists."""
-    lengths = [0 if value is None else len(value) for value in values]
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-    present = [np.asarray(value, kind.value_type.to_pandas_dtype()) for value in values if value is not None]
-    flat = pa.array(np.concatenate(present) if present else np.empty(0, kind.value_type.to_pandas_dtype()))
-    missing = pa.array([value is None for value in values]) if len(present) < len(values) else None
-    return pa.ListArray.from_arrays(offsets, flat, type=kind, mask=missing)
-
-
-def table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Rows as an arrow table of this schema; a column that a row lacks is null."""
-    rows = list(rows)
-    return pa.Table.from_arrays(
-        [column([row.get(field.name) for row in rows], field.type) for field in schema], schema=schema
-    )
-
-
-def write(path: Path, rows: pa.Table, row_group: int = 100_000, **notes: str) -> None:
-    """Writes a table as parquet, with notes in its footer: the same bytes for the same table.
+def encode(rows: pa.Table, row_group: int = ROW_GROUP, **notes: str) -> bytes:
+    """A table as the bytes of a parquet file, with notes: the same bytes for the same table and notes.
 
     ``row_group``: the most rows in one row group; small ones let readers of a sorted table skip what they do not want.
     """
-    rows = rows.replace_schema_metadata(notes or None)
-    pq.write_table(rows, path, compression="zstd", row_group_size=row_group)
+    rows, sink, pieces, start = rows.replace_schema_metadata(None), io.BytesIO(), list[str](), 0
+    writer = pq.ParquetWriter(sink, rows.schema, compression="zstd")
+    for first in range(0, max(rows.num_rows, 1), row_group):
+        writer.write_table(rows.slice(first, row_group), row_group)
+        end = sink.tell()
+        pieces.append(f"{end}:{digest.of_bytes(sink.getbuffer()[start:end]).hex()}")
+        start = end
+    writer.add_key_value_metadata({**notes, "pieces": " ".join(pieces), "checksum": BLANK})
+    writer.close()
+    whole = sink.getbuffer()
+    tail = bytes(whole[start:])
+    blank = _CHECKSUM.search(tail)
+    assert blank is not None
+    whole[start + blank.start(1) : start + blank.end(1)] = digest.of_bytes(tail).hex().encode()
+    return bytes(whole)
 
 
-def note(path: Path, name: str) -> str:
-    """A note in a table's footer; "" if there is none of that name."""
-    return str((pq.read_schema(path).metadata or {}).get(name.encode(), b"").decode())
+def footer(read: Callable[[int, int], bytes], size: int) -> Footer:
+    """The footer of a file of so many bytes; ``read`` gives those from a place up to another.
+
+    Raises:
+        DamagedFile: it has changed, or is no parquet file.
+        ForeignFile: somebody else wrote it, or a version of curate that noted no checksums.
+    """
+    tail = read(max(0, size - TAIL), size)
+    length = int.from_bytes(tail[-8:-4], "little") + 8
+    if len(tail) < 12 or tail[-4:] != _MAGIC or length > size:
+        raise DamagedFile("it does not end like a parquet file")
+    tail = tail[-length:] if length <= len(tail) else read(size - length, size)
+    said = _CHECKSUM.search(tail)
+    if said is None:
+        raise _unsigned(tail)
+    if digest.of_bytes(tail[: said.start(1)], BLANK.encode(), tail[said.end(1) :]).hex() != said[1].decode():
+        raise DamagedFile("its footer has changed")
+    metadata = pq.read_metadata(pa.BufferReader(_MAGIC + tail)).metadata
+    notes = {key.decode(): value.decode() for key, value in sorted(metadata.items())}
+    pieces = [piece.split(":") for piece in notes.pop("pieces").split(" ")]
+    ends = tuple((int(end), bytes.fromhex(value)) for end, value in pieces)
+    if ends[-1][0] + len(tail) != size:
+        raise DamagedFile("bytes are missing, or too many")
+    return Footer({name: notes[name] for name in notes.keys() - NOT_NOTES}, ends, tail)
 
 
-def read(path: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
-    """Reads a parquet table, or some of its columns."""
-    return pl.read_parquet(path, columns=list(columns) if columns else None, glob=False)
+def _unsigned(tail: bytes) -> DamagedFile | ForeignFile:
+    """What is wrong with a file whose footer has no checksum."""
+    try:
+        ours = {b"pieces", b"content"} & (pq.read_metadata(pa.BufferReader(_MAGIC + tail)).metadata or {}).keys()
+    except (OSError, ValueError, pa.ArrowException):
+        return DamagedFile("its footer cannot be read")
+    return DamagedFile("its footer has changed") if ours else ForeignFile("it bears no checksum of curate's")
+
+
+def checked(data: bytes) -> Footer:
+    """The footer of a file whose bytes are all here; every one of them is checked.
+
+    Raises:
+        DamagedFile: something has changed.
+    """
+    found = footer(lambda start, end: data[start:end], len(data))
+    found.check(data)
+    return found
+
+
+def decode(data: bytes, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """The rows of a file that was checked, or some of its columns."""
+    return pl.read_parquet(io.BytesIO(data), columns=list(columns) if columns else None)
+
+
+def dataset(files: Sequence[Any]) -> ds.Dataset:
+    """Open files of one schema as one dataset: of each, only the row groups that a filter leaves are read."""
+    form = ds.ParquetFileFormat()
+    fragments = [form.make_fragment(pa.PythonFile(each, "r")) for each in files]
+    return ds.FileSystemDataset(fragments, fragments[0].physical_schema, form)
+
+
+class CheckedFile:
+    """A file, open for reading, each piece of which is checked before any byte of it is handed out.
+
+    ``fetch`` gives the bytes from a place up to another; ``blaming`` says of which file it is that they are wrong.
+    Holds the last piece that was read.
+    """
+
+    def __init__(
+        self,
+        found: Footer,
+        size: int,
+        fetch: Callable[[int, int], bytes],
+        blaming: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self.closed, self._blaming = False, blaming
+        self._footer, self._size, self._fetch = found, size, fetch
+        self._starts = [0, *(end for end, _ in found.pieces)]
+        self._at, self._held = 0, (-1, b"")
+
+    def read(self, count: int = -1) -> bytes:
+        """The next bytes."""
+        end = self._size if count < 0 else min(self._size, self._at + count)
+        parts = []
+        while self._at < end:
+            piece = next(at for at, start in reversed([*enumerate(self._starts)]) if start <= self._at)
+            data, start = self._piece(piece), self._starts[piece]
+            parts.append(data[self._at - start : end - start])
+            self._at += len(parts[-1])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _piece(self, number: int) -> bytes:
+        if number == len(self._footer.pieces):
+            return self._footer.tail
+        if self._held[0] != number:
+            end, expected = self._footer.pieces[number]
+            with self._blaming():
+                data = self._fetch(self._starts[number], end)
+                if digest.of_bytes(data) != expected:
+                    raise DamagedFile(f"bytes {self._starts[number]} to {end} have changed")
+            self._held = (number, data)
+        return self._held[1]
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Goes to a place."""
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """The place of the next byte."""
+        return self._at
+
+    def size(self) -> int:
+        """How many bytes there are."""
+        return self._size
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def close(self) -> None:
+        """Lets go of what it holds."""
+        self.closed, self._held = True, (-1, b"")

@@ -8,22 +8,49 @@ on what the last one wrote. What is temporary is made ``first`` of a phase that 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from os.path import commonprefix
 from typing import Any, Protocol
 
 from curate.recipe.recipe import Resource
-from curate.report import Failure, Report, StopRun, described
+from curate.report import Failure, Report
+from curate.store.files import Expected
+
+
+@dataclass(frozen=True, eq=False)
+class FileSet:
+    """Several files that stand for one: what is made from all of them notes one digest. Two are never equal."""
+
+    name: str
+    files: tuple[str, ...]
+
+
+Ref = str | FileSet
+"""A file, or a set of files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One file, and what it is made from: names of files, or of sealed sets, which end in a slash."""
+    """One file that is to be made, of what, and how.
+
+    ``reads``: what is opened for it. ``made_from``: what it depends on, if ``reads`` are not that: a file that stays
+    names only files that stay, and so does not bring back the temporary ones between. ``by``: parameters and version,
+    as far as the name does not say them. ``fixed``: it is never stale: one that was made ``by`` something else is
+    foreign. ``digest``: of the content of what it is made from; the ledger fills it in.
+    """
 
     name: str
-    reads: tuple[str, ...] = ()
+    reads: tuple[Ref, ...] = ()
+    by: str = ""
+    made_from: tuple[Ref, ...] | None = None
+    fixed: bool = False
+    digest: bytes = b""
+
+    @property
+    def origin(self) -> tuple[Ref, ...]:
+        """What it depends on."""
+        return self.reads if self.made_from is None else self.made_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +58,36 @@ class Job:
     """What a worker does at once: named after the shard, chunk, range or tar that it makes.
 
     ``targets``: the files that are to be made; of those it can make, a worker gets the ones that are not fresh.
-    ``args``: plain data. A job has less than 4 kB when pickled.
+    ``args``: plain data. ``expected``: filled in by the ledger. A job has less than 4 kB when pickled.
     """
 
     name: str
     targets: tuple[Target, ...]
     args: Any = None
+    expected: Expected | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What targets are made from stays behind: whoever decides knows it, and a chunk reads hundreds of files."""
+        """What targets are made from stays behind where its digest is known: a chunk reads hundreds of files."""
         names = [target.name for target in self.targets]
         common = commonprefix(names)  # noqa: RUF071 - characters are what is to be saved
-        return _unpacked, (self.name, common, tuple(name[len(common) :] for name in names), self.args)
+        rests = tuple(
+            (target.name[len(common) :], target.digest or target.origin, target.by) for target in self.targets
+        )
+        return _unpacked, (self.name, common, rests, self.args, self.expected)
 
     @property
-    def reads(self) -> set[str]:
-        """What must be there before it can be done: all that its targets read, but for its own targets."""
-        return {name for target in self.targets for name in target.reads} - {target.name for target in self.targets}
+    def reads(self) -> dict[Ref, None]:
+        """What must be there before it can be done, in order: all that its targets read, but for its own targets."""
+        own = {target.name for target in self.targets}
+        return {ref: None for target in self.targets for ref in target.reads if ref not in own}
 
 
-def _unpacked(name: str, common: str, rests: Sequence[str], args: Any) -> Job:
-    return Job(name, tuple(Target(common + rest) for rest in rests), args)
+def _unpacked(name: str, common: str, rests: Sequence[tuple[str, Any, str]], args: Any, expected: Any) -> Job:
+    targets = (
+        Target(common + rest, by=by, digest=known) if isinstance(known, bytes) else Target(common + rest, known, by)
+        for rest, known, by in rests
+    )
+    return Job(name, tuple(targets), args, expected)
 
 
 WAITS = "a worker that holds a job must not wait for another: take(wait=False)"
@@ -86,8 +122,9 @@ class Phase:
     """Jobs that do not depend on each other.
 
     ``name``: the stage, and what of it, as people see it. ``needs``: what one worker takes. ``first``: the phases that
-    make what these jobs read and nobody else does; they run only if a job here is not done. ``seals``: the set of files
-    that is complete when all jobs are. ``holds``: the most jobs that one worker has at a time.
+    make what these jobs read and nobody else does; they run only if a job here is not done. ``spoils``: files that say
+    of others that they are complete; they are removed before a job here begins. ``holds``: the most jobs that one
+    worker has at a time.
     """
 
     name: str
@@ -95,30 +132,10 @@ class Phase:
     worker: Worker
     needs: Resource = field(default_factory=Resource)
     first: Callable[[], Iterator[Phase]] | None = None
-    seals: str = ""
+    spoils: tuple[str, ...] = ()
     holds: int = 1
 
     @property
     def stage(self) -> str:
         """The stage that it belongs to."""
         return self.name.partition(" ")[0]
-
-
-@dataclass(frozen=True)
-class OneByOne:
-    """A worker that does one job after the other with a function, or an object that holds what is expensive."""
-
-    work: Callable[[Job], Report]
-
-    def __call__(self, jobs: Jobs) -> None:
-        """See ``Worker``. What a job raises is its failure; only StopRun ends the run."""
-        while (job := jobs.take()) is not None:
-            began = time.monotonic()
-            try:
-                report = self.work(job)
-                report.seconds = time.monotonic() - began
-                jobs.done(job, report)
-            except StopRun:
-                raise
-            except Exception as error:
-                jobs.done(job, Failure("", job.name, described(error)))

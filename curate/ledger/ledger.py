@@ -1,0 +1,124 @@
+"""Ledger: which files are good, missing, stale, damaged or foreign. The only place that decides what is to be done.
+
+A file is good if its notes say that it was made by what would make it now, from files that say what they say now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from curate.ledger.inventory import Fault, Inventory
+from curate.ledger.job import FileSet, Job, Ref, Target
+from curate.report import Entry, Report
+from curate.store import digest
+from curate.store.files import Expected
+from curate.store.notes import mark
+from curate.store.store import Stat, Store
+
+MARKS = 512
+"""Files that a job may read before it gets one digest for all of them; 4 bytes each."""
+GOOD, MISSING, STALE, DAMAGED, FOREIGN = "good", "missing", "stale", "damaged", "foreign"
+"""The states of a file. What is missing or stale is made again; what is damaged or foreign is named, not touched."""
+
+
+class Ledger:
+    """What is to be done in a run. ``inventory``: what is there; what jobs make is taken up as they end."""
+
+    def __init__(self, store: Store) -> None:
+        self.inventory = Inventory(store)
+        self._sets = dict[FileSet, bytes]()
+
+    def forget(self) -> None:
+        """Has everything looked at again."""
+        self.inventory.forget()
+        self._sets.clear()
+
+    def take(self, report: Report) -> None:
+        """Takes up what a job made."""
+        self.inventory.take(report)
+        self._sets.clear()
+
+    def state(self, target: Target) -> tuple[str, str]:
+        """The state of a target, and, where it is damaged or foreign, why."""
+        self.inventory.look(files([target.name, *target.origin]))
+        return self._judged(target)
+
+    def unfinished(self, jobs: Iterable[Job]) -> list[Job]:
+        """The jobs that have something to make, each with only the targets that are not good."""
+        jobs = list(jobs)
+        targets = [target for job in jobs for target in job.targets]
+        self.inventory.look(files(dict.fromkeys(ref for each in targets for ref in (each.name, *each.origin))))
+        left = (tuple(each for each in job.targets if self._judged(each)[0] != GOOD) for job in jobs)
+        return [replace(job, targets=targets) for job, targets in zip(jobs, left, strict=True) if targets]
+
+    def blocked(self, jobs: Sequence[Job]) -> dict[str, str]:
+        """The jobs that cannot be done: job -> why: what it reads is not there, or a file must not be touched."""
+        self.inventory.look(files(dict.fromkeys(ref for job in jobs for ref in job.reads)))
+        found = dict[str, str]()
+        for job in jobs:
+            wrong = [why for state, why in map(self._judged, job.targets) if state in (DAMAGED, FOREIGN)]
+            wrong += [why for name in files(job.reads) if (why := self._wanting(name))]
+            if wrong:
+                found[job.name] = wrong[0]
+        return found
+
+    def handed(self, job: Job) -> Job:
+        """A job as a worker gets it: with what it may read, and what its targets are made from."""
+        own = {target.name for target in job.targets}
+        targets = tuple(
+            replace(each, digest=b"" if own.intersection(files(each.origin)) else self._digest(each.origin))
+            for each in job.targets
+        )
+        known = ((name, self.inventory.find(name)) for name in files(job.reads))
+        contents = {name: entry.content for name, entry in known if isinstance(entry, Entry)}
+        if len(contents) > MARKS:
+            return replace(job, targets=targets, expected=Expected(whole=digest.of_files(contents)))
+        marks = b"".join(mark(name, content) for name, content in contents.items())
+        return replace(job, targets=targets, expected=Expected(marks or mark("", b"")))
+
+    def _judged(self, target: Target) -> tuple[str, str]:
+        entry = self.inventory.find(target.name)
+        if isinstance(entry, Fault):
+            return entry
+        if entry is None or isinstance(entry, Stat):
+            return MISSING, ""
+        if target.fixed and entry.by != target.by:
+            path = self.inventory.store.path(target.name)
+            return FOREIGN, f"{path} was made by another plan: remove it, or use another folder"
+        if entry.by != target.by or entry.made_from != self._digest(target.origin):
+            return STALE, ""
+        return self.inventory.company(entry) or (GOOD, "")
+
+    def _wanting(self, name: str) -> str:
+        """Why a file cannot be read; "" if it can."""
+        found = self.inventory.find(name)
+        if found is None:
+            return f"reads {name}, which is not there"
+        wrong = self.inventory.company(found) if isinstance(found, Entry) else found
+        return f"reads {name}: {wrong.why}" if isinstance(wrong, Fault) else ""
+
+    def _digest(self, refs: Sequence[Ref]) -> bytes:
+        """One digest of the content of files and sets; b"" if that is not known of all."""
+        contents = dict[str, bytes]()
+        for ref in refs:
+            if isinstance(ref, FileSet):
+                if ref not in self._sets:
+                    self._sets[ref] = self._digest(ref.files)
+                name, content = ref.name, self._sets[ref]
+            else:
+                entry = self.inventory.find(ref)
+                name, content = ref, entry.content if isinstance(entry, Entry) else b""
+            if not content:
+                return b""
+            contents[name] = content
+        return digest.of_files(contents)
+
+
+def files(refs: Iterable[Ref]) -> Iterator[str]:
+    """The files that references stand for."""
+    for ref in refs:
+        if isinstance(ref, FileSet):
+            yield from ref.files
+        else:
+            yield ref

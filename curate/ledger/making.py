@@ -1,0 +1,125 @@
+"""Making: the files that one job makes: written aside, and there, with notes, when all that was read is checked.
+
+Decides nothing: what a file is made from, and by, is said by its target.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+
+from curate.ledger.job import Job, Jobs
+from curate.report import Beside, Entry, Failure, Report, StopRun, described
+from curate.store import digest, record, table
+from curate.store.files import Files
+from curate.store.notes import spelled
+from curate.store.store import Store
+
+
+class Making:
+    """What one job reads (``files``) and writes. ``made``: what was committed."""
+
+    def __init__(self, store: Store, job: Job) -> None:
+        self.store, self.files, self.made = store, Files(store, job.expected), list[Entry]()
+        self._targets = {target.name: target for target in job.targets}
+        self._contents = dict[str, bytes]()
+        self._pending = list[Entry]()
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A local path for a file that lies beside a target, and is there no later than that."""
+        part = self.files.own[name] = self.store.part(name)
+        yield part
+
+    def write(
+        self,
+        name: str,
+        rows: pa.Table,
+        row_group: int = table.ROW_GROUP,
+        says: Sequence[str] | None = None,
+        beside: Sequence[str] = (),
+        **notes: str,
+    ) -> None:
+        """Writes a table. ``says``: the columns that are its content; ``beside``: what was written to lie beside it."""
+        entry = self._entry(name, digest.of_table(rows if says is None else rows.select(says)), beside)
+        self._put(entry, table.encode(rows, row_group, **spelled(entry), **notes))
+
+    def write_json(self, name: str, value: Mapping[str, Any], beside: Sequence[str] = ()) -> None:
+        """Writes an object."""
+        entry = self._entry(name, record.content(value), beside)
+        self._put(entry, record.encode(value, **spelled(entry)))
+
+    def _entry(self, name: str, content: bytes, beside: Sequence[str]) -> Entry:
+        target, known = self._targets[name], self.files.contents | self._contents
+        made_from = target.digest or digest.of_files({str(each): known[str(each)] for each in target.origin})
+        parts = [(each, self.files.own[each]) for each in beside]
+        files = (Beside(each, part.stat().st_size, digest.of_path(part)) for each, part in parts)
+        return Entry(name, 0, "", target.by, made_from, content, tuple(files))
+
+    def _put(self, entry: Entry, data: bytes) -> None:
+        part = self.files.own[entry.name] = self.store.part(entry.name)
+        part.write_bytes(data)
+        self._contents[entry.name] = entry.content
+        self._pending.append(entry)
+
+    def commit(self, early: bool = False) -> None:
+        """Has appear what was written, in order; ``early``: if what was read could be checked by now.
+
+        Raises:
+            ChangedFile: what was read is not what was expected.
+        """
+        if early and not self.files.compared:
+            return
+        self.files.compare()
+        for entry in self._pending:
+            beside = tuple(each._replace(stamp=self._publish(each.name).stamp) for each in entry.beside)
+            stat = self._publish(entry.name)
+            self.made.append(entry._replace(size=stat.size, stamp=stat.stamp, beside=beside))
+        self._pending = []
+
+    def _publish(self, name: str) -> Any:
+        return self.store.publish(self.files.own[name], name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for part in self.files.own.values():
+            part.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """A worker that does one job after the other with a function, or an object that holds what is expensive.
+
+    What it writes appears when a job is done, if it has not committed it before.
+    """
+
+    store: Store
+    work: Callable[[Job, Making], Report]
+
+    def __call__(self, jobs: Jobs) -> None:
+        """See ``Worker``. What a job raises is its failure; only StopRun ends the run."""
+        while (job := jobs.take()) is not None:
+            try:
+                jobs.done(job, done(self.store, job, self.work))
+            except StopRun:
+                raise
+            except Exception as error:
+                jobs.done(job, Failure("", job.name, described(error)))
+
+
+def done(store: Store, job: Job, work: Callable[[Job, Making], Report]) -> Report:
+    """Does one job, and says what it made."""
+    began = time.monotonic()
+    with Making(store, job) as making:
+        report = work(job, making)
+        making.commit()
+    report.made, report.seconds = making.made, time.monotonic() - began
+    return report

@@ -1,0 +1,128 @@
+"""Files: the files of a run, read with every byte checked. Writes nothing.
+
+A file that is damaged is refused; so is, to a job, one that is not what it was when the job was handed out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from curate.store import digest, record, table
+from curate.store.notes import mark, marks_of, notes_of
+from curate.store.store import Store
+
+HELD = 64 << 20
+"""Bytes of checked files that are kept for the next look at them: several rules read one table."""
+
+
+class ChangedFile(RuntimeError):  # noqa: N818
+    """A file that is not what it was when the job was handed out. Another attempt of the run finds out what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a job may read: ``marks`` of each file by name and content, or, of too many, one digest of the ``whole``."""
+
+    marks: bytes = b""
+    whole: bytes = b""
+
+
+class Files:
+    """The files of a store. ``contents``: the digest of what each file says that was read.
+
+    ``expected``: what may be read; None: anything.
+    """
+
+    def __init__(self, store: Store, expected: Expected | None = None) -> None:
+        self.store, self.contents = store, dict[str, bytes]()
+        self.own = dict[str, Path]()
+        self._expected = expected or Expected()
+        self._marks = marks_of(self._expected.marks)
+        self._held: dict[str, bytes] = {}
+
+    def read(self, name: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """The rows of a table, or some of its columns.
+
+        Raises:
+            DamagedFile, ForeignFile, ChangedFile: it is not what it should be; says what to do.
+        """
+        if name not in self._held:
+            data = self._bytes(name)
+            with self.store.blaming(name):
+                self.saw(name, notes_of(table.checked(data).notes).content)
+            while self._held and sum(map(len, self._held.values())) + len(data) > HELD:
+                del self._held[next(iter(self._held))]
+            self._held[name] = data
+        return table.decode(self._held[name], columns)
+
+    def rows(self, names: Sequence[str], wanted: Any = None, columns: list[str] | None = None) -> pl.DataFrame:
+        """Some rows and columns of tables of one schema; of each, only the row groups that may have any are read."""
+        if not names:
+            return pl.DataFrame()
+        files = [self._opened(name) for name in names]
+        frame = pl.from_arrow(table.dataset(files).to_table(filter=wanted, columns=columns, use_threads=False))
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    def count(self, name: str) -> int:
+        """The rows of a table."""
+        return int(table.dataset([self._opened(name)]).count_rows())
+
+    def json(self, name: str) -> dict[str, Any]:
+        """The object in a JSON file."""
+        with self.store.blaming(name):
+            value, notes = record.decode(self._bytes(name))
+            self.saw(name, notes_of(notes).content)
+        return value
+
+    def notes(self, name: str) -> Mapping[str, str]:
+        """The notes of a table."""
+        return self._footer(name)[0].notes
+
+    def saw(self, name: str, content: bytes) -> None:
+        """Takes up what a file says that is read, or that a worker still has from another job.
+
+        Raises:
+            ChangedFile: it is not what was expected.
+        """
+        if name in self.own:
+            return
+        if self._marks and mark(name, content) not in self._marks:
+            raise ChangedFile(f"{self.store.path(name)} changed while this run went on; run the same command again")
+        self.contents[name] = content
+
+    def compare(self) -> None:
+        """Compares all that was read with what was expected, where that is one digest.
+
+        Raises:
+            ChangedFile: it is something else.
+        """
+        if self._expected.whole and digest.of_files(self.contents) != self._expected.whole:
+            raise ChangedFile(f"files of {self.store.url} changed while this run went on; run the same command again")
+
+    @property
+    def compared(self) -> bool:
+        """Whether everything was compared as it was read."""
+        return not self._expected.whole
+
+    def _bytes(self, name: str) -> bytes:
+        return self.own[name].read_bytes() if name in self.own else self.store.bytes_of(name)
+
+    def _footer(self, name: str) -> tuple[table.Footer, int]:
+        size = self.store.size(name)
+        with self.store.blaming(name):
+            found = table.footer(lambda start, end: self.store.range_of(name, start, end), size)
+            self.saw(name, notes_of(found.notes).content)
+        return found, size
+
+    def _opened(self, name: str) -> table.CheckedFile:
+        found, size = self._footer(name)
+        store = self.store
+        return table.CheckedFile(
+            found, size, lambda start, end: store.range_of(name, start, end), lambda: store.blaming(name)
+        )
