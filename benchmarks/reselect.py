@@ -32,7 +32,7 @@ from curate.run.executor import InProcess
 from curate.run.run import Run
 from curate.run.stages import Stages
 from curate.score.tables import parts_of
-from curate.store import table
+from curate.store import schema, table
 from curate.store.store import Store
 
 PER_SHARD = 10_000
@@ -72,8 +72,8 @@ def tables(run: Run) -> int:
         )
         raw = pl.concat([heads, images, texts], how="diagonal").with_row_index("at")
         raw = raw.sort(pl.col("at") % n, "position").drop("at")
-        raw = raw.with_columns(*(pl.lit(None).alias(name) for name in table.RAW.names if name not in raw.columns))
-        save(run.store, f"raw/{part.shard}.parquet", raw.select(table.RAW.names).to_arrow().cast(table.RAW))
+        raw = raw.with_columns(*(pl.lit(None).alias(name) for name in schema.RAW.names if name not in raw.columns))
+        save(run.store, f"raw/{part.shard}.parquet", raw.select(schema.RAW.names).to_arrow().cast(schema.RAW))
         for scorer in run.resolved.scorers:
             kind = next(iter(scorer.columns))
             rows = texts if kind == "text" else images
@@ -87,9 +87,9 @@ def tables(run: Run) -> int:
                     failed if kind == "image" else None,
                     rng,
                 )
-            schema = table.score_schema(scorer.all_columns)
+            schema = schema.score_schema(scorer.all_columns)
             content = pa.Table.from_arrays(
-                [table.column(frame[each.name], each.type) for each in schema], schema=schema
+                [schema.column(frame[each.name], each.type) for each in schema], schema=schema
             )
             for name, part_of_it in parts_of(scorer, part.shard, content).items():
                 save(run.store, name, part_of_it)

@@ -23,13 +23,13 @@ import polars as pl
 
 from curate.group.grouping import Grouping
 from curate.group.keys import SCHEMA
+from curate.ledger.job import Job, Phase, Target
+from curate.ledger.ledger import Ledger
+from curate.ledger.making import OneByOne
 from curate.recipe.measures import Group
 from curate.store import table
-from curate.store.chunks import shard_name
+from curate.store.chunks import ROW_GROUP, ranges, shard_name
 from curate.store.columns import Column
-from curate.store.dataset import ROW_GROUP, ranges
-from curate.store.job import Job, OneByOne, Phase, Target
-from curate.store.ledger import Ledger
 from curate.store.store import Store
 
 GROUPING = Grouping("same", Group(by=("raw.url",)), "image", (Column("raw", "url", "image", str),), (), None, "", "x")

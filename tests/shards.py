@@ -16,6 +16,10 @@ from curate.document import Document, Image, Reader, Text, document
 from curate.fetch.crawl import raw_rows
 from curate.fetch.response import Fetched
 from curate.image.codec import encode, sniff
+from curate.ledger.job import Job, Phase, Target
+from curate.ledger.ledger import Ledger
+from curate.ledger.making import Making
+from curate.ledger.making import done as done_job
 from curate.pack.output_folder import Output
 from curate.pack.pack import phases as packing
 from curate.recipe.recipe import Recipe, Resource
@@ -34,10 +38,9 @@ from curate.select.binding import decision
 from curate.source.corpus import Reject
 from curate.source.rows import Slice
 from curate.status import Status
-from curate.store import table
+from curate.store import schema
 from curate.store.columns import table_name
-from curate.store.job import Phase
-from curate.store.ledger import Ledger
+from curate.store.files import Files
 from curate.store.raw_shard import add_member, open_tar
 from curate.store.store import Store
 
@@ -62,28 +65,30 @@ def raw_shard(store: Store, pages: list, pictures: dict[str, bytes], columns=Non
         for at, each in enumerate(pages)
     ]
     fetched, offsets = {}, {}
-    with store.writing(f"raw/{shard}.tar") as path, open_tar(path) as tar:
-        for url in dict.fromkeys(
-            image.url for each in entries if isinstance(each, Document) for image in each.images.values()
-        ):
-            fetched[url] = got(url, pictures.get(url))
-            if (sha256 := fetched[url].sha256) and sha256 not in offsets:
-                data = pictures[url]
-                offset = add_member(tar, f"{sha256}.{fetched[url].format}", data)
-                offsets[sha256] = offset, len(data), zlib.crc32(data)
-    if columns:
-        own = [
-            {"document": each.id, "position": position, **row}
-            for each in entries
-            if isinstance(each, Document)
-            for position, row in each.scores.items()
-        ]
-        types = {name: kind for group in columns.values() for name, kind in group.items()}
-        with store.writing(f"scores/source/{shard}.parquet") as path:
-            table.write(path, table.table(own, table.score_schema(types)))
-    with store.writing(f"raw/{shard}.parquet") as path:
-        rows = table.table(raw_rows(entries, fetched, offsets, "test"), table.RAW)
-        table.write(path, rows, content=hashlib.sha256(str(rows.to_pylist()).encode()).hexdigest())
+    source, raw, pictures_of = f"scores/source/{shard}.parquet", f"raw/{shard}.parquet", f"raw/{shard}.tar"
+    job = Job(shard, (Target(raw, fixed=True), *([Target(source)] if columns else [])))
+    with Making(store, job) as making:
+        with making.writing(pictures_of) as path, open_tar(path) as tar:
+            for url in dict.fromkeys(
+                image.url for each in entries if isinstance(each, Document) for image in each.images.values()
+            ):
+                fetched[url] = got(url, pictures.get(url))
+                if (sha256 := fetched[url].sha256) and sha256 not in offsets:
+                    data = pictures[url]
+                    offset = add_member(tar, f"{sha256}.{fetched[url].format}", data)
+                    offsets[sha256] = offset, len(data), zlib.crc32(data)
+        if columns:
+            own = [
+                {"document": each.id, "position": position, **row}
+                for each in entries
+                if isinstance(each, Document)
+                for position, row in each.scores.items()
+            ]
+            types = {name: kind for group in columns.values() for name, kind in group.items()}
+            making.write(source, schema.table(own, schema.score_schema(types)))
+        rows = schema.table(raw_rows(entries, fetched, offsets, "test"), schema.RAW)
+        making.write(raw, rows, says=schema.RAW_SAYS, beside=[pictures_of])
+        making.commit()
     return [each.id for each in entries if isinstance(each, Document)]
 
 
@@ -109,14 +114,19 @@ def scorers_of(folder: Path, score: dict, columns=None, **sections) -> list[Scor
 
 def measure(store: Store, scorers: list[Scorer], shard: str = SHARD) -> Report:
     """Measures what the ledger says is missing of a shard; raises what a scorer raises."""
-    todo = Ledger(store).unfinished([job_of(shard, scorers)])
-    return Measurer(store, scorers)(todo[0]) if todo else Report(shard)
+    ledger = Ledger(store)
+    todo = ledger.unfinished([job_of(shard, scorers)])
+    return done_job(store, ledger.handed(todo[0]), Measurer(scorers)) if todo else Report(shard)
+
+
+def read(store: Store, name: str) -> pl.DataFrame:
+    """A table, checked."""
+    return Files(store).read(name)
 
 
 def scored(store: Store, scorer: Scorer, column: str, shard: str = SHARD) -> list:
     """A column in the order of the segments it has rows for."""
-    with store.local(table_name(scorer.folder, shard, scorer.all_columns.get(column))) as path:
-        return table.read(path)[column].to_list()
+    return read(store, table_name(scorer.folder, shard, scorer.all_columns.get(column)))[column].to_list()
 
 
 def curated(
@@ -191,6 +201,8 @@ class Shelf(Run):
 
     def do(self, *stages: str) -> Shelf:
         """Runs these stages."""
+        self.ledger.forget()
+        self.forget()
         for stage in stages or ("score", "group", "select"):
             getattr(self.stages, stage)()
         return self
@@ -199,9 +211,7 @@ class Shelf(Run):
         """A group's column of every segment that was looked at."""
         group, _, column = name.partition(".")
         (grouping,) = (each for each in self.grouped if each.name == group)
-        frame = pl.concat(
-            table.read(Path(self.store.path(f"{grouping.folder}/{shard}.parquet"))) for shard in self.shards
-        )
+        frame = pl.concat(read(self.store, f"{grouping.folder}/{shard}.parquet") for shard in self.shards)
         return {
             (document, position): value
             for document, position, value in frame.select("document", "position", column).iter_rows()
@@ -209,6 +219,6 @@ class Shelf(Run):
 
     def states(self) -> dict[tuple[str, int], tuple[str, str | None]]:
         """How every segment ended."""
-        frames = [table.read(Path(self.store.path(f"{self.verdicts}/{shard}.parquet"))) for shard in self.shards]
+        frames = [read(self.store, f"{self.verdicts}/{shard}.parquet") for shard in self.shards]
         rows = pl.concat(frames).select("document", "position", "state", "reason").iter_rows()
         return {(document, position): (state, reason) for document, position, state, reason in rows}

@@ -24,6 +24,7 @@ WINGS = (
     "image",
     "recipe",
     "store",
+    "ledger",
     "source",
     "fetch",
     "score",

@@ -18,15 +18,16 @@ from typing import Any, Self
 
 from curate.document import DOCUMENT, Document, Image, Origin, Reader, Text, document_id
 from curate.fetch.response import Fetched, Request
+from curate.ledger.job import Job, Phase, Target
+from curate.ledger.making import OneByOne
 from curate.recipe.input import Fetch, Source
 from curate.recipe.recipe import Resource
 from curate.report import Report, conserve
 from curate.source.corpus import Reject, documents
 from curate.source.rows import Slice
 from curate.status import Status
-from curate.store import table
+from curate.store import schema, table
 from curate.store.columns import SOURCE
-from curate.store.job import Job, OneByOne, Phase, Target
 from curate.store.raw_shard import RAW, add_member, open_tar
 from curate.store.store import Store
 
@@ -69,9 +70,9 @@ class FetchShard:
         ]
         if columns := {name: kind for group in self.reader.columns.values() for name, kind in group.items()}:
             with self.store.writing(f"{SOURCE}/{part.shard}.parquet") as path:
-                table.write(path, table.table(own, table.score_schema(columns)))
+                table.write(path, schema.table(own, schema.score_schema(columns)))
         with self.store.writing(f"{RAW}/{part.shard}.parquet") as path:
-            table.write(path, table.table(rows, table.RAW), content=content_of(rows))
+            table.write(path, schema.table(rows, schema.RAW), content=content_of(rows))
         return count(part.shard, entries, fetched, rows)
 
     @contextmanager

@@ -29,11 +29,11 @@ from curate.group.keys import content_of, members, write
 from curate.group.semantic import Floats, Vectors, duplicates, exact_cosines, margin, near, unit_vectors
 from curate.group.semantic import order as preference
 from curate.group.union_find import components_in_pieces
+from curate.ledger.job import Job
 from curate.recipe.measures import Group
 from curate.report import Report
-from curate.store import table
-from curate.store.dataset import rows
-from curate.store.job import Job
+from curate.store import schema
+from curate.store.chunks import rows
 from curate.store.store import Store
 
 PER_JOB = 200_000
@@ -49,14 +49,14 @@ VECTORS = pa.schema(
         pa.field("cluster", pa.int32()),
         pa.field("centroid", pa.float32()),
         pa.field("shard", pa.string()),
-        *table.KEY,
+        *schema.KEY,
         pa.field("key", pa.list_(pa.float16())),
     ]
 )
 GROUPS = pa.schema(
     [
         pa.field("shard", pa.string()),
-        *table.KEY,
+        *schema.KEY,
         pa.field("group", pa.string()),
         pa.field("size", pa.int64()),
         pa.field("owned", pa.bool_()),

@@ -17,8 +17,8 @@ from curate.recipe.section import RecipeError
 from curate.score.catalogue import Catalogue, column_kind, located
 from curate.score.identity import short_hash
 from curate.score.scorer import Scorer
+from curate.store.chunks import range_names
 from curate.store.columns import Column, folders_of
-from curate.store.dataset import range_names
 from curate.store.store import Store
 
 VERSION = 1

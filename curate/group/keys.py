@@ -17,12 +17,12 @@ import polars as pl
 import pyarrow as pa
 
 from curate.group.grouping import Grouping
+from curate.ledger.job import Job
 from curate.recipe.compare import opens
 from curate.report import Report, StopRun
-from curate.store import table
+from curate.store import schema, table
+from curate.store.chunks import ROW_GROUP
 from curate.store.columns import KEY, Column
-from curate.store.dataset import ROW_GROUP
-from curate.store.job import Job
 from curate.store.raw_shard import RAW
 from curate.store.store import Store
 
@@ -32,7 +32,7 @@ SCHEMA = pa.schema(
     [
         pa.field("key", pa.binary(), nullable=False),
         pa.field("shard", pa.string(), nullable=False),
-        *table.KEY,
+        *schema.KEY,
     ]
 )
 

@@ -32,12 +32,12 @@ from curate.group.components import (
 )
 from curate.group.grouping import Grouping, Reference
 from curate.group.keys import write
+from curate.ledger.job import Job
 from curate.recipe.measures import Group
 from curate.report import Report
-from curate.store import table
+from curate.store import schema
+from curate.store.chunks import ROW_GROUP, rows
 from curate.store.columns import KEY
-from curate.store.dataset import ROW_GROUP, rows
-from curate.store.job import Job
 from curate.store.store import Store
 
 VALUES = pa.schema([pa.field("key", pa.large_binary()), pa.field("count", pa.int64()), pa.field("owned", pa.bool_())])
@@ -45,7 +45,7 @@ LINKS = pa.schema([pa.field("i", pa.int64()), pa.field("j", pa.int64()), pa.fiel
 MEMBERS = pa.schema(
     [
         pa.field("shard", pa.string()),
-        *table.KEY,
+        *schema.KEY,
         pa.field("group", pa.string()),
         pa.field("size", pa.int64()),
         pa.field("owned", pa.bool_()),

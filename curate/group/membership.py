@@ -16,11 +16,11 @@ import pyarrow.dataset as ds
 from curate.group.components import distinct_keys, equal_groups, near_groups
 from curate.group.grouping import Grouping, range_files
 from curate.group.keys import content_of, members
+from curate.ledger.job import Job
 from curate.report import Report, conserve
-from curate.store import table
+from curate.store import schema, table
+from curate.store.chunks import rows
 from curate.store.columns import KEY, StaleScores
-from curate.store.dataset import rows
-from curate.store.job import Job
 from curate.store.store import Store
 
 
@@ -119,7 +119,7 @@ def write_table(
         size=pl.when(present).then(pl.col("size").fill_null(1)),
         owned=pl.when(present).then(pl.col("owned").fill_null(value=False)),
     )
-    schema = table.score_schema(columns)
+    schema = schema.score_schema(columns)
     with store.writing(f"{grouping.folder}/{shard}.parquet") as path:
         table.write(path, looked.select(schema.names).to_arrow().cast(schema), raw=content)
     conserve("members", shard, found.height, looked["key"].len() - looked["key"].null_count())

@@ -31,12 +31,12 @@ from curate.group.grouping import Grouping, range_files
 from curate.group.keys import WriteKeys, read_by
 from curate.group.matching import ConnectLinks, DistinctValues, GroupRange, LinkBand, band_count
 from curate.group.membership import TablesByKey, TablesByShard, TablesOfDocuments
+from curate.ledger.job import Job, Phase, Target
+from curate.ledger.making import OneByOne
 from curate.recipe.measures import Group
 from curate.recipe.recipe import Resource
 from curate.report import Report
-from curate.store.chunks import Chunk, chunks
-from curate.store.dataset import RANGE, range_names, ranges
-from curate.store.job import Job, OneByOne, Phase, Target
+from curate.store.chunks import RANGE, Chunk, chunks, range_names, ranges
 from curate.store.store import Store
 
 ONE = "00000"

@@ -16,8 +16,8 @@ from curate.group.keys import HASH, content_of, members
 from curate.inspect.explain import find
 from curate.recipe.section import RecipeError
 from curate.run.run import Run
+from curate.store.chunks import rows
 from curate.store.columns import KEY
-from curate.store.dataset import rows
 from curate.store.raw_shard import RAW, open_shard
 from curate.store.store import Store
 

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from curate.ledger.job import Job, Target
 from curate.pack.card import card
 from curate.pack.output_folder import Output
 from curate.pack.write import facts_file
 from curate.report import Report
-from curate.store.job import Job, Target
 from curate.store.store import Store
 
 LISTED = ("url", "nsamples", "filesize", "sha256", "md5sum")

@@ -15,6 +15,8 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from curate.ledger.job import Job, Phase, Target
+from curate.ledger.making import OneByOne
 from curate.pack.output_folder import Output
 from curate.pack.writer import writer
 from curate.recipe.output import Pack
@@ -22,7 +24,6 @@ from curate.recipe.recipe import Resource
 from curate.report import Report
 from curate.store import table
 from curate.store.chunks import chunks
-from curate.store.job import Job, OneByOne, Phase, Target
 from curate.store.store import Store
 
 RECKONED = {"document": 2048, "image": 1536, "text": 256}

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from curate.ledger.job import Phase
+from curate.ledger.making import OneByOne
 from curate.pack import index, layout, write
 from curate.pack.output_folder import Output, output
 from curate.recipe.recipe import Resource
-from curate.store.job import OneByOne, Phase
 from curate.store.store import Store
 
 __all__ = ["Output", "output", "phases"]

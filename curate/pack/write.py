@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.document import Image
+from curate.ledger.job import Job, Target
 from curate.pack.assemble import documents
 from curate.pack.layout import layout_file
 from curate.pack.output_folder import Output
@@ -19,7 +20,6 @@ from curate.pack.sample import Curated
 from curate.pack.writer import Writer, writer
 from curate.report import Report, conserve
 from curate.store import table
-from curate.store.job import Job, Target
 from curate.store.raw_shard import RAW
 from curate.store.store import Store
 

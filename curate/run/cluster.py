@@ -22,13 +22,13 @@ import ray
 from ray import cloudpickle
 from ray.exceptions import ActorUnavailableError, RayActorError, RayError, RayTaskError
 
+from curate.ledger.job import Job, Phase, Worker
 from curate.recipe.section import RecipeError
 from curate.report import Failure, Report, StopRun, described
 from curate.run.executor import ATTEMPTS, Queue
 from curate.run.inbox import Inbox
 from curate.run.resources import fitted, size_of
 from curate.score.identity import code_files
-from curate.store.job import Job, Phase, Worker
 
 log = logging.getLogger(__name__)
 PATIENCE = 30

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from curate.ledger.job import WAITS, Job, Phase
 from curate.report import Failure, Report, StopRun
-from curate.store.job import WAITS, Job, Phase
 
 HOPELESS = 5
 """After so many failed jobs, and no good one, the run ends."""

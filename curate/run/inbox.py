@@ -6,12 +6,12 @@ import queue
 import threading
 from concurrent.futures import Future
 
+from curate.ledger.job import WAITS, Job, Worker
 from curate.report import Failure, Report, StopRun, described
-from curate.store.job import WAITS, Job, Worker
 
 
 class Inbox:
-    """See ``curate.store.job.Jobs``: between the thread that a worker runs in and the threads that ask for jobs."""
+    """See ``curate.ledger.job.Jobs``: between the thread that a worker runs in and the threads that ask for jobs."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()

@@ -10,6 +10,8 @@ from typing import Any, Self
 
 from curate.fetch import crawl
 from curate.group.grouping import Grouping
+from curate.ledger.job import Job, Phase
+from curate.ledger.ledger import Ledger
 from curate.pack import pack
 from curate.plugin import KINDS
 from curate.recipe.recipe import Resource
@@ -19,8 +21,6 @@ from curate.run.plan import Plan
 from curate.score import measure
 from curate.select import binding
 from curate.store.columns import folders_of
-from curate.store.job import Job, Phase
-from curate.store.ledger import Ledger
 from curate.store.store import Store
 
 SMALL = Resource()

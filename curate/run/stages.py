@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from curate.group import steps
+from curate.ledger.job import Phase
 from curate.pack import pack
 from curate.recipe.recipe import Resource
 from curate.report import Failure, Incomplete, StopRun
@@ -16,7 +17,6 @@ from curate.run.run import Run
 from curate.run.scheduler import Progress, Scheduler
 from curate.select import verdicts
 from curate.store import table
-from curate.store.job import Phase
 from curate.store.raw_shard import RAW
 
 LISTED = 50

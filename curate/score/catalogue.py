@@ -9,7 +9,7 @@ from curate.document import Reader
 from curate.plugin import KINDS, Columns, Kind
 from curate.recipe.section import RecipeError, nearest
 from curate.store.columns import Column
-from curate.store.table import RAW_COLUMNS
+from curate.store.schema import RAW_COLUMNS
 
 Catalogue = dict[str, dict[Kind, dict[str, Any]]]
 """Score name -> kind of segment -> column -> type: everything that rules, gates and views may name."""

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from curate.ledger.job import Job, Phase, Target
+from curate.ledger.making import OneByOne
 from curate.recipe.recipe import Resource
 from curate.report import Report, StopRun, conserve
 from curate.score.batch import show_pictures
@@ -19,7 +21,6 @@ from curate.score.scorer import Scorer
 from curate.score.tables import merged, names_of, parts_of, tabulated
 from curate.score.view import Call, Measured, Owed, Segments, view_of
 from curate.store import table
-from curate.store.job import Job, OneByOne, Phase, Target
 from curate.store.raw_shard import RAW, RawShard, open_shard
 from curate.store.store import Store
 

@@ -14,7 +14,7 @@ from curate.recipe.rules import Gate
 from curate.score.scorer import Scorer
 from curate.score.tables import names_of
 from curate.score.view import Bools, Ints, Owed, Segments
-from curate.store import table
+from curate.store import schema, table
 from curate.store.columns import KEY, SOURCE, Column
 from curate.store.raw_shard import RAW
 from curate.store.store import Store
@@ -100,7 +100,7 @@ def known_rows(
 
 def _measured_in(folder: str, store: Store, shard: str, segments: Segments, scorer: Scorer) -> pa.Table | None:
     """A scorer's rows of a shard in a folder, with all columns; None unless they are whole, and of this raw shard."""
-    schema, parts = table.score_schema(scorer.all_columns), list[pa.Table]()
+    schema, parts = schema.score_schema(scorer.all_columns), list[pa.Table]()
     for name in names_of(scorer, shard, folder):
         if not store.exists(name):
             return None

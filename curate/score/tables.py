@@ -11,7 +11,7 @@ from curate.plugin import Vector
 from curate.report import StopRun
 from curate.score.scorer import Scorer
 from curate.score.view import Measured, Owed
-from curate.store import table
+from curate.store import schema
 from curate.store.columns import KEY, table_name
 
 
@@ -42,12 +42,12 @@ def tabulated(owed: Owed, measured: Measured) -> pa.Table:
         if row is not None and not row.keys() <= columns.keys():
             unknown = ", ".join(sorted(row.keys() - columns.keys()))
             raise StopRun(f"score {name!r} returned columns it did not declare: {unknown}")
-    schema = table.score_schema(columns)
+    schema = schema.score_schema(columns)
     arrays = [owed.frame[key].to_arrow().cast(schema.field(key).type) for key in KEY]
     for field in list(schema)[len(KEY) :]:
         values = [None if row is None else row.get(field.name) for row in measured.results]
         try:
-            items = table.column(values, field.type)
+            items = schema.column(values, field.type)
         except (TypeError, ValueError, OverflowError) as error:
             raise StopRun(f"score {name!r} returned a value that is not as declared: {error}") from error
         index = measured.apart.get(field.name, measured.index)

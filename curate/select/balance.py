@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from curate.ledger.job import Job, Phase, Target
+from curate.ledger.making import OneByOne
 from curate.recipe.recipe import Resource
 from curate.report import Report
 from curate.select.binding import BoundBalance
@@ -27,7 +29,6 @@ from curate.select.judge import Judge
 from curate.store import table
 from curate.store.chunks import Chunk
 from curate.store.columns import KEY, Column
-from curate.store.job import Job, OneByOne, Phase, Target
 from curate.store.store import Store
 
 Numbers = npt.NDArray[np.float64]

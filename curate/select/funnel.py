@@ -13,11 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from curate.ledger.job import Job, Phase, Target
+from curate.ledger.making import OneByOne
 from curate.recipe.recipe import Resource
 from curate.report import Report
 from curate.store import table
 from curate.store.chunks import Chunk
-from curate.store.job import Job, OneByOne, Phase, Target
 from curate.store.store import Store
 
 ENDED = ["kind", "state", "reason"]

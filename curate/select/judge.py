@@ -9,6 +9,7 @@ from typing import Protocol
 
 import polars as pl
 
+from curate.ledger.job import Phase
 from curate.plugin import Kind
 from curate.recipe.recipe import Resource
 from curate.report import conserve
@@ -18,7 +19,6 @@ from curate.select.top import with_thresholds
 from curate.store import table
 from curate.store.chunks import Chunk
 from curate.store.columns import Column
-from curate.store.job import Phase
 from curate.store.raw_shard import RAW
 from curate.store.store import Store
 

@@ -20,20 +20,20 @@ import pyarrow.dataset as ds
 
 from curate.group.grouping import Grouping
 from curate.group.steps import witness_files
+from curate.ledger.job import Job, Phase, Target
+from curate.ledger.making import OneByOne
 from curate.recipe.recipe import Resource
 from curate.report import Report
 from curate.select.decide import Removal
 from curate.select.judge import Judge
-from curate.store import table
-from curate.store.chunks import Chunk, chunk_of
+from curate.store import schema, table
+from curate.store.chunks import ROW_GROUP, Chunk, chunk_of, ranges, rows
 from curate.store.columns import KEY, Column, StaleScores
-from curate.store.dataset import ROW_GROUP, ranges, rows
-from curate.store.job import Job, OneByOne, Phase, Target
 from curate.store.store import Store
 
 WINS = {"by": ["rank", "more", *KEY], "descending": [True, True, False, False], "nulls_last": True}
 """The order of a group's members, the representative first."""
-REMOVED = pa.schema([pa.field("shard", pa.string(), nullable=False), *table.KEY])
+REMOVED = pa.schema([pa.field("shard", pa.string(), nullable=False), *schema.KEY])
 
 
 @dataclass(frozen=True)

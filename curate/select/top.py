@@ -20,13 +20,14 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from curate.ledger.job import Job, Phase, Target
+from curate.ledger.making import OneByOne
 from curate.recipe.recipe import Resource
 from curate.report import Report
 from curate.select.binding import Decision
 from curate.select.decide import BoundRule
 from curate.store import table
 from curate.store.chunks import Chunk
-from curate.store.job import Job, OneByOne, Phase, Target
 from curate.store.store import Store
 
 Counts = npt.NDArray[np.int64]

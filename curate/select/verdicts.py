@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from curate.ledger.job import Job, Phase, Target
+from curate.ledger.making import OneByOne
 from curate.recipe.recipe import Resource
 from curate.report import Report
 from curate.select import funnel, top
@@ -18,9 +20,8 @@ from curate.select.balance import Balancer
 from curate.select.binding import Decision
 from curate.select.judge import Judge, Remover
 from curate.select.representatives import Representatives
-from curate.store import table
+from curate.store import schema, table
 from curate.store.chunks import chunks
-from curate.store.job import Job, OneByOne, Phase, Target
 from curate.store.store import Store
 
 
@@ -52,7 +53,7 @@ class WriteVerdicts:
         """Writes the verdicts of one shard."""
         verdicts = self.judge.verdicts(job.name)
         with self.judge.store.writing(job.targets[0].name) as path:
-            table.write(path, verdicts.to_arrow().cast(table.VERDICT))
+            table.write(path, verdicts.to_arrow().cast(schema.VERDICT))
         report = Report(job.name)
         kept = verdicts.filter(pl.col("state") == "kept")["kind"].value_counts()
         report.counts.update({f"{kind}s kept": count for kind, count in kept.iter_rows()})

@@ -27,7 +27,8 @@ class BadFile(ValueError):  # noqa: N818 - the file is bad; the run goes on with
 class Slice:
     """A shard: ``count`` rows of one file from row ``start`` on; ``offset`` is where they begin, in unpacked bytes.
 
-    ``file`` names it within the source, wherever that lies; ``path`` is what to open.
+    ``file`` names it within the source, wherever that lies; ``path`` is what to open. ``by`` is a digest of the plan's
+    fingerprint, the file's digest and the rows: what a raw shard of it is made by.
     """
 
     shard: str
@@ -36,6 +37,7 @@ class Slice:
     start: int
     count: int
     offset: int
+    by: str = ""
 
 
 @dataclass(frozen=True)

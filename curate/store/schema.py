@@ -43,6 +43,9 @@ RAW = pa.schema(
 )
 """raw/NNNNNNNN.parquet: a row for the document, then one for each segment; a reject has one row and no segments."""
 
+RAW_SAYS = [name for name in RAW.names if name not in {"detail", "http", "attempts", "offset"}]
+"""The columns that are the content of a raw shard: not how it was asked for, nor where its bytes lie."""
+
 VERDICT = pa.schema(
     [
         *KEY,

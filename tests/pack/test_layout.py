@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shards import Nobody, recipe_of
 
+from curate.ledger.ledger import Ledger
 from curate.pack.layout import END, LAYOUT, RECKONED, cut, layout_file, phases, rows_of_tars, sizes_of
 from curate.pack.output_folder import Output
 from curate.recipe.output import Pack
@@ -20,7 +21,6 @@ from curate.recipe.recipe import Resource
 from curate.run.executor import InProcess
 from curate.run.scheduler import Scheduler
 from curate.store import table
-from curate.store.ledger import Ledger
 from curate.store.store import Store
 
 SCHEMA = {"shard": pl.String, "needed": pl.Int64, "samples": pl.Int64}

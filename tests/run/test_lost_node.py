@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from curate.ledger.job import Job, Phase, Target
+from curate.ledger.ledger import Ledger
+from curate.ledger.making import OneByOne
 from curate.report import Report
 from curate.run.scheduler import Scheduler
-from curate.store.job import Job, OneByOne, Phase, Target
-from curate.store.ledger import Ledger
 from curate.store.store import Store
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from curate.ledger.job import Job, Jobs, Phase, Target
+from curate.ledger.ledger import Ledger
+from curate.ledger.making import OneByOne
 from curate.recipe.recipe import Resource
 from curate.report import Failure, Report, StopRun
 from curate.run.executor import Executor, InProcess
 from curate.run.inbox import Inbox
 from curate.run.scheduler import Scheduler
-from curate.store.job import Job, Jobs, OneByOne, Phase, Target
-from curate.store.ledger import Ledger
 from curate.store.store import Store
 
 

@@ -9,6 +9,7 @@ import pytest
 from shards import Nobody, measure, page, picture, raw_shard, scored, scorers_of
 
 from curate import Image, Vector, scores
+from curate.ledger.ledger import Ledger
 from curate.recipe.recipe import Resource
 from curate.report import StopRun
 from curate.run.executor import InProcess
@@ -16,7 +17,6 @@ from curate.run.scheduler import Scheduler
 from curate.score import view
 from curate.score.measure import Measurer, job_of, phases
 from curate.store.columns import StaleScores
-from curate.store.ledger import Ledger
 from curate.store.store import Store
 
 A, B, C, DEAD, TORN = (f"http://ex.org/{name}.png" for name in ("a", "b", "c", "dead", "torn"))

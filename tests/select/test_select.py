@@ -14,7 +14,7 @@ from curate.recipe.recipe_file import load
 from curate.recipe.rules import Condition, Rule
 from curate.select.binding import verdict_hash
 from curate.select.decide import BoundRule, decide, ruled
-from curate.store import table
+from curate.store import schema
 from curate.store.store import Store
 
 LAION = Path(curate.__file__).parents[1] / "pipelines/laion.yaml"
@@ -46,7 +46,7 @@ def column(kind, **values):
         for document, several in values.items()
         for position, value in (several.items() if isinstance(several, dict) else enumerate(several))
     ]
-    return pl.DataFrame(pl.from_arrow(table.table(rows, table.score_schema({"value": kind}))))
+    return pl.DataFrame(pl.from_arrow(schema.table(rows, schema.score_schema({"value": kind}))))
 
 
 def ended(frame, *rules, empty="keep"):
@@ -315,4 +315,4 @@ def test_every_row_has_a_verdict_and_the_funnel_adds_up(tmp_path):
 def test_verdict_tables_have_the_fixed_schema(tmp_path):
     raw_shard(Store(tmp_path), [page("a", Image("http://ex.org/a.png"))], {"http://ex.org/a.png": picture()})
     curated(tmp_path, recipe_of())
-    assert pa.parquet.read_schema(tmp_path / "verdicts/x/00000000.parquet") == table.VERDICT
+    assert pa.parquet.read_schema(tmp_path / "verdicts/x/00000000.parquet") == schema.VERDICT

@@ -12,7 +12,7 @@ from curate.recipe.rules import Rule
 from curate.select import top
 from curate.select.binding import Decision
 from curate.select.decide import BoundRule
-from curate.store import table
+from curate.store import schema, table
 from curate.store.chunks import chunks
 from curate.store.store import Store
 
@@ -29,7 +29,7 @@ def thresholds(columns, *rules, kind=float):
             values = enumerate(shards.get(shard, ()))
             rows = [{"document": shard, "position": at, "value": value} for at, value in values]
             with store.writing(f"scores/{column}/{shard}.parquet") as path:
-                table.write(path, table.table(rows, table.score_schema({"value": kind})))
+                table.write(path, schema.table(rows, schema.score_schema({"value": kind})))
     bound = tuple(
         BoundRule(Rule(image=f"{column}.value", min=0, top=fraction), f"scores/{column}", kind)
         for column, fraction in rules

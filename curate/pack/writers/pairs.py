@@ -14,7 +14,7 @@ import pyarrow as pa
 from curate.document import Text
 from curate.pack.sample import Curated, dump, images_of, plain
 from curate.pack.writer import Writer, write_tar
-from curate.store import table
+from curate.store import schema, table
 
 COLUMNS = [
     *(pa.field(name, pa.string()) for name in ("key", "url", "caption", "status")),
@@ -29,7 +29,7 @@ BATCH = 1000
 def write(paths: Sequence[Path], number: int, samples: Iterator[Curated], columns: Mapping[str, Any]) -> None:
     """See ``Writer``. The lines of the table are held in memory, pictures are not."""
     tar, beside = paths
-    schema = pa.schema([*COLUMNS, *(pa.field(name, table.ARROW[kind]) for name, kind in columns.items())])
+    schema = pa.schema([*COLUMNS, *(pa.field(name, schema.ARROW[kind]) for name, kind in columns.items())])
     rows: list[dict[str, Any]] = []
     batches: list[pa.RecordBatch] = []
 
