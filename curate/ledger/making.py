@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import pyarrow as pa
 
@@ -21,6 +21,8 @@ from curate.store.digest import DamagedFile, ForeignFile
 from curate.store.files import Files
 from curate.store.notes import notes_of, spelled
 from curate.store.store import Stat, Store
+
+Value = TypeVar("Value")
 
 
 class Making:
@@ -57,22 +59,27 @@ class Making:
         entry = self._entry(name, record.content(value), beside)
         self._put(entry, record.encode(value, **spelled(entry)))
 
-    def has(self, name: str) -> bool:
-        """Whether an earlier try of the job made a target already, by the same from the same; then it is not asked for.
+    def has(self, *names: str) -> bool:
+        """Whether an earlier try of the job made these targets already, by the same from the same: they stay as they are.
 
-        What it was made from has been made, or was looked at here, before.
+        What they were made from has been made, or was looked at here, before.
         """
+        found = [self._found(name) for name in names]
+        for entry in found:
+            if entry is not None and None not in found:
+                self._contents[entry.name], self.files.own[entry.name] = entry.content, None
+                self.made.append(entry)
+        return None not in found
+
+    def _found(self, name: str) -> Entry | None:
+        """A target that is there, if it was made by the same from the same."""
         target, known = self._targets[name], self.files.contents | self._contents
         try:
-            found = notes_of(Files(self.store).notes(name))
+            notes = Files(self.store).notes(name)
         except (FileNotFoundError, DamagedFile, ForeignFile):
-            return False
-        if found.by != target.by or found.beside or found.made_from != _origin(target, known):
-            return False
-        stat = self.store.stat(name)
-        self._contents[name], self.files.own[name] = found.content, None
-        self.made.append(found._replace(name=name, size=stat.size, stamp=stat.stamp))
-        return True
+            return None
+        entry = notes_of(notes, name, *self.store.stat(name))
+        return entry if (entry.by, entry.made_from) == (target.by, _origin(target, known)) else None
 
     def _entry(self, name: str, content: bytes, beside: Sequence[str]) -> Entry:
         target, known = self._targets[name], self.files.contents | self._contents
@@ -115,11 +122,31 @@ class Making:
 
 
 def _origin(target: Target, known: Mapping[str, bytes]) -> bytes:
-    """The digest of what a target is made from: the ledger's, or, where its own job makes some of it, of what that says."""
+    """The digest of what a target is made from: the ledger's, or, where its own job makes some of it, of what it says."""
     if target.digest:
         return target.digest
     names = (ref for ref in target.origin if isinstance(ref, str))
     return digest.of_files({name: known.get(name, b"") for name in names})
+
+
+class Held(Generic[Value]):
+    """What a worker keeps of some files from job to job; made again for a job to which they say something else."""
+
+    def __init__(self, *names: str) -> None:
+        self._contents, self._value = dict.fromkeys(names, b""), list[Value]()
+
+    def get(self, files: Files, make: Callable[[Files], Value]) -> Value:
+        """What ``make`` made of the files; it reads all of them, and the job has read them too.
+
+        Raises:
+            ChangedFile: they are not what was expected.
+        """
+        if not self._value or not all(files.expects(name, content) for name, content in self._contents.items()):
+            self._value = [make(files)]
+            self._contents = {name: files.contents[name] for name in self._contents}
+        for name, content in self._contents.items():
+            files.saw(name, content)
+        return self._value[0]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from curate.ledger.making import Making, OneByOne
 from curate.recipe.recipe import Resource
 from curate.report import Report, StopRun, conserve
 from curate.score.batch import show_pictures
-from curate.score.owed import ROWS_FROM, owed, reads_of
+from curate.score.owed import owed, reads_of
 from curate.score.scorer import Scorer
 from curate.score.tables import merged, names_of, parts_of, tabulated
 from curate.score.view import Call, Measured, Owed, Segments, view_of
@@ -50,7 +50,7 @@ class Measurer:
             segments, folders = Segments(raw), making.store.folders("scores") if targets else set[str]()
             for wave in waves(self.scorers):
                 asked = ((scorer, targets.intersection(names_of(scorer, job.name))) for scorer in wave)
-                due = [scorer for scorer, names in asked if names and not all([making.has(name) for name in names])]
+                due = [scorer for scorer, names in asked if not making.has(*names)]
                 several = [owed(making.files, job.name, segments, each, self.scorers, folders) for each in due]
                 for task, measured in zip(several, self._measure(raw, several, report), strict=True):
                     self._write(task, measured, job.name, making, targets)
@@ -85,7 +85,7 @@ class Measurer:
         self._describe(scorer, making.store)
         for name, part in parts_of(scorer, shard, whole).items():
             if name in targets:
-                making.write(name, part, **{ROWS_FROM: task.made_from})
+                making.write(name, part, rows_from=task.made_from)
         making.commit(early=True)
 
     def _describe(self, scorer: Scorer, store: Store) -> None:

@@ -20,9 +20,6 @@ from curate.store.files import Files
 from curate.store.raw_shard import RAW
 from curate.store.store import Store
 
-ROWS_FROM = "rows_from"
-"""The note of a score's table that says what its rows depend on."""
-
 
 def inputs_of(scorer: Scorer) -> list[str]:
     """The columns that a scorer reads, that say which text is a caption, and that its gates look at."""
@@ -127,7 +124,7 @@ def _measured_in(folder: str, store: Store, shard: str, scorer: Scorer, made_fro
     files, columns = Files(store), dict[str, pa.ChunkedArray]()
     for name in names_of(scorer, shard, folder):
         try:
-            if not store.exists(name) or files.notes(name).get(ROWS_FROM) != made_from:
+            if not store.exists(name) or files.notes(name).get("rows_from") != made_from:
                 return None
             rows = files.read(name).to_arrow()
         except (DamagedFile, ForeignFile):
