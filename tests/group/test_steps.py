@@ -12,8 +12,8 @@ import pytest
 from shards import Nobody, done
 
 from curate import Vector
-from curate.group import matching, steps
-from curate.group.grouping import Grouping, Reference, range_files, reference
+from curate.group import steps
+from curate.group.grouping import Grouping, Reference, range_files
 from curate.group.matching import GroupRange
 from curate.ledger.job import Job, Target
 from curate.ledger.ledger import Ledger
@@ -21,10 +21,8 @@ from curate.ledger.making import Making
 from curate.ledger.making import done as done_job
 from curate.recipe.measures import Group
 from curate.recipe.recipe import Resource
-from curate.recipe.section import RecipeError
 from curate.run.executor import InProcess
 from curate.run.scheduler import Scheduler
-from curate.store import digest
 from curate.store.chunks import chunk_of, shard_name
 from curate.store.columns import Column
 from curate.store.files import Files
