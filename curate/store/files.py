@@ -35,12 +35,13 @@ class Expected:
 class Files:
     """The files of a store. ``contents``: the digest of what each file says that was read.
 
-    ``expected``: what may be read; None: anything.
+    ``expected``: what may be read; None: anything. ``own``: the files that the job itself makes: those need not be
+    expected; a path as long as they are not there yet.
     """
 
     def __init__(self, store: Store, expected: Expected | None = None) -> None:
         self.store, self.contents = store, dict[str, bytes]()
-        self.own = dict[str, Path]()
+        self.own = dict[str, Path | None]()
         self._expected = expected or Expected()
         self._marks = marks_of(self._expected.marks)
         self._held: dict[str, bytes] = {}
@@ -92,9 +93,13 @@ class Files:
         """
         if name in self.own:
             return
-        if self._marks and mark(name, content) not in self._marks:
+        if not self.expects(name, content):
             raise ChangedFile(f"{self.store.path(name)} changed while this run went on; run the same command again")
         self.contents[name] = content
+
+    def expects(self, name: str, content: bytes) -> bool:
+        """Whether a file may say this; where there is one digest for all, only ``compare`` tells."""
+        return not self._marks or mark(name, content) in self._marks
 
     def compare(self) -> None:
         """Compares all that was read with what was expected, where that is one digest.
@@ -112,7 +117,7 @@ class Files:
 
     def _bytes(self, name: str) -> bytes:
         part = self.own.get(name)
-        return part.read_bytes() if part and part.exists() else self.store.bytes_of(name)
+        return part.read_bytes() if part else self.store.bytes_of(name)
 
     def _footer(self, name: str) -> tuple[table.Footer, int]:
         size = self.store.size(name)
