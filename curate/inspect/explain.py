@@ -12,8 +12,8 @@ import polars as pl
 from curate.document import DOCUMENT
 from curate.plugin import SCALARS
 from curate.run.run import Run
-from curate.store import table
 from curate.store.columns import folders_of
+from curate.store.files import Files
 from curate.store.raw_shard import RAW
 
 
@@ -33,21 +33,17 @@ def find(run: Run, name: str) -> Iterator[tuple[str, str]]:
     """The documents (shard, id) whose id begins with ``name``, or whose page or one of whose images has it as URL."""
     is_url = "://" in name
     for shard in run.shards:
-        with run.store.local(f"{RAW}/{shard}.parquet") as path:
-            lazy = pl.scan_parquet(path, glob=False)
-            match = pl.col("url") == name if is_url else pl.col("document").str.starts_with(name)
-            for (document,) in (
-                lazy.filter(match).select(pl.col("document").unique(maintain_order=True)).collect().iter_rows()
-            ):
-                yield shard, document
+        rows = Files(run.store).read(f"{RAW}/{shard}.parquet", ["document", "url"])
+        match = pl.col("url") == name if is_url else pl.col("document").str.starts_with(name)
+        for document in rows.filter(match)["document"].unique(maintain_order=True):
+            yield shard, document
 
 
 def why(run: Run, shard: str, document: str) -> list[Line]:
     """Every segment of a document with its scores and its verdict."""
-    with run.store.local(f"{RAW}/{shard}.parquet") as path:
-        rows = pl.scan_parquet(path, glob=False).filter(document=document).collect()
-    with run.store.local(f"{run.verdicts}/{shard}.parquet") as path:
-        verdicts = pl.scan_parquet(path, glob=False).filter(document=document).collect()
+    files = Files(run.store)
+    rows = files.read(f"{RAW}/{shard}.parquet").filter(document=document)
+    verdicts = files.read(f"{run.verdicts}/{shard}.parquet").filter(document=document)
     ended = {row["position"]: (row["state"], row["reason"]) for row in verdicts.iter_rows(named=True)}
     scores = scores_of(run, shard, document)
     lines = []
@@ -63,19 +59,18 @@ def why(run: Run, shard: str, document: str) -> list[Line]:
 
 def scores_of(run: Run, shard: str, document: str) -> dict[int, dict[str, Any]]:
     """Every scalar score of a document, by position."""
-    found: dict[int, dict[str, Any]] = {}
+    found, files = dict[int, dict[str, Any]](), Files(run.store)
     for score, folder in run.folders.items():
         name = f"{folder}/{shard}.parquet"
         types = {key: kind for group in run.resolved.known[score].values() for key, kind in group.items()}
         columns = [key for key, kind in types.items() if kind in SCALARS]
         if not columns or not run.store.exists(name):
             continue
-        with run.store.local(name) as path:
-            lazy = pl.scan_parquet(path, glob=False).filter(document=document)
-            for row in lazy.select("position", *columns).collect().iter_rows(named=True):
-                position = row.pop("position")
-                measured = {f"{score}.{key}": value for key, value in row.items() if value is not None}
-                found.setdefault(position, {}).update(measured)
+        rows = files.read(name, ["document", "position", *columns]).filter(document=document).drop("document")
+        for row in rows.iter_rows(named=True):
+            position = row.pop("position")
+            measured = {f"{score}.{key}": value for key, value in row.items() if value is not None}
+            found.setdefault(position, {}).update(measured)
     return found
 
 
@@ -126,11 +121,11 @@ def hist(run: Run, name: str, bins: int = 20) -> Histogram:
 
 
 def _values(run: Run, folder: str, column: str, kind: str) -> Iterator[np.ndarray[Any, Any]]:
-    names = run.store.names(folder)
+    there = run.store.listing(folder)
     for shard in run.shards:
-        if f"{shard}.parquet" in names:
-            with run.store.local(f"{folder}/{shard}.parquet") as path:
-                frame = table.read(path, [column, "position"] + (["kind"] if folder == RAW else []))
+        if f"{shard}.parquet" in there:
+            names = [column, "position"] + (["kind"] if folder == RAW else [])
+            frame = Files(run.store).read(f"{folder}/{shard}.parquet", names)
             if folder == RAW:
                 frame = frame.filter(pl.col("kind") == kind)
             elif kind == "document":
@@ -152,8 +147,8 @@ def examples(run: Run) -> dict[str, tuple[str, str]]:
     """One document that was kept and one that was dropped, as (shard, id); those with the most to say come first."""
     best: dict[str, tuple[int, str, str]] = {}
     for shard in run.scored:
-        with run.store.local(f"{run.verdicts}/{shard}.parquet") as path:
-            frame = table.read(path, ["document", "position", "kind", "state"])
+        columns = ["document", "position", "kind", "state"]
+        frame = Files(run.store).read(f"{run.verdicts}/{shard}.parquet", columns)
         told = frame.group_by("document", maintain_order=True).agg(
             state=pl.col("state").filter(pl.col("position") == DOCUMENT).first(),
             told=pl.col("state").filter(pl.col("kind") != "document").n_unique() * 100 - pl.len(),

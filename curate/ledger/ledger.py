@@ -68,6 +68,7 @@ class Ledger:
 
     def handed(self, job: Job) -> Job:
         """A job as a worker gets it: with what it may read, and what its targets are made from."""
+        self.inventory.look(files([*job.reads, *(ref for target in job.targets for ref in target.origin)]))
         own = {target.name for target in job.targets}
         targets = tuple(
             replace(each, digest=b"" if own.intersection(files(each.origin)) else self._digest(each.origin))

@@ -116,9 +116,9 @@ class Run:
     def funnel(self) -> list[dict[str, Any]]:
         """What ended how, and why."""
         name, path = f"{self.verdicts}/funnel.json", self.resolved.path
-        if not self.ledger.fresh([name]):
+        if self.ledger.inventory.find(name) is None:
             raise RecipeError(f"{self.store.url} has no verdicts for {path} as it is: curate select {path}")
-        rows: list[dict[str, Any]] = self.store.get_json(name)
+        rows: list[dict[str, Any]] = self.store.get_json(name)["funnel"]
         return rows
 
     @property

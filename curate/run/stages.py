@@ -16,7 +16,7 @@ from curate.run.resources import needs
 from curate.run.run import Run
 from curate.run.scheduler import Progress, Scheduler
 from curate.select import verdicts
-from curate.store import table
+from curate.store.files import Files
 from curate.store.raw_shard import RAW
 
 LISTED = 50
@@ -46,8 +46,8 @@ class Stages:
             raise StopRun(f"none of {rejects:,} rows is a document: {self._first_reject()}")
 
     def _first_reject(self) -> str:
-        with self.run.store.local(f"{RAW}/{self.run.shards[0]}.parquet") as path:
-            row = table.read(path, ["kind", "file", "row", "text"]).filter(kind="reject").row(0, named=True)
+        raw = Files(self.run.store).read(f"{RAW}/{self.run.shards[0]}.parquet", ["kind", "file", "row", "text"])
+        row = raw.filter(kind="reject").row(0, named=True)
         return f"{row['file']}, row {row['row']}: {row['text']}"
 
     def score(self) -> None:

@@ -111,7 +111,8 @@ class Files:
         return not self._expected.whole
 
     def _bytes(self, name: str) -> bytes:
-        return self.own[name].read_bytes() if name in self.own else self.store.bytes_of(name)
+        part = self.own.get(name)
+        return part.read_bytes() if part and part.exists() else self.store.bytes_of(name)
 
     def _footer(self, name: str) -> tuple[table.Footer, int]:
         size = self.store.size(name)

@@ -8,6 +8,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,12 +31,14 @@ STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "
 """What file systems call that which changes when a file does; the first that they have is taken."""
 
 
+STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
+"""What file systems call that which changes when a file does; the first that they have is taken."""
+
+
 def stat_of(info: Mapping[str, Any]) -> Stat:
     """What a file system says of a file."""
-    stamps = (
-        info.get(name) for name in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
-    )
-    return Stat(int(info["size"]), str(next((stamp for stamp in stamps if stamp is not None), "")))
+    stamp = next((info[name] for name in STAMPS if info.get(name) is not None), "")
+    return Stat(int(info["size"]), str(stamp.timestamp() if isinstance(stamp, datetime) else stamp))
 
 
 def file_name(path: str) -> str:

@@ -140,7 +140,8 @@ class CheckedFile:
     """A file, open for reading, each piece of which is checked before any byte of it is handed out.
 
     ``fetch`` gives the bytes from a place up to another; ``blaming`` says of which file it is that they are wrong.
-    Holds the last piece that was read.
+    Holds the last piece that was read. A read up to the end is taken for what it is, a look at the footer of unknown
+    length: what lies before the footer is then zeros, since no column reaches that far.
     """
 
     def __init__(
@@ -159,6 +160,9 @@ class CheckedFile:
         """The next bytes."""
         end = self._size if count < 0 else min(self._size, self._at + count)
         parts = []
+        if end == self._size and self._at < self._starts[-1]:
+            parts.append(bytes(self._starts[-1] - self._at))
+            self._at = self._starts[-1]
         while self._at < end:
             piece = next(at for at, start in reversed([*enumerate(self._starts)]) if start <= self._at)
             data, start = self._piece(piece), self._starts[piece]

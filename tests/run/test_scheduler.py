@@ -8,19 +8,20 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from curate.ledger.job import Job, Jobs, Phase, Target
+from curate.ledger.job import FileSet, Job, Jobs, Phase, Ref, Target
 from curate.ledger.ledger import Ledger
-from curate.ledger.making import OneByOne
+from curate.ledger.making import Making, OneByOne, done
 from curate.recipe.recipe import Resource
 from curate.report import Failure, Report, StopRun
 from curate.run.executor import Executor, InProcess
 from curate.run.inbox import Inbox
 from curate.run.scheduler import Scheduler
+from curate.store.files import Expected
 from curate.store.store import Store
 
 
@@ -41,18 +42,26 @@ class Watching:
 class Write:
     """Writes each target of a job, and a line into a log for it."""
 
-    store: Store
-
-    def __call__(self, job: Job) -> Report:
+    def __call__(self, job: Job, making: Making) -> Report:
         for target in job.targets:
-            self.store.put_text(target.name, target.name)
-            with Path(self.store.path("log")).open("a") as log:
+            making.write_json(target.name, {"name": target.name})
+            with Path(making.store.path("log")).open("a") as log:
                 log.write(f"{target.name}\n")
         return Report(job.name, Counter(written=len(job.targets)))
 
 
-def jobs(folder: str, count: int, *reads: str) -> list[Job]:
-    return [Job(f"{at:08d}", (Target(f"{folder}/{at:08d}", reads),)) for at in range(count)]
+def file(folder: str, name: str | int) -> str:
+    return f"{folder}/{name:08d}.json" if isinstance(name, int) else f"{folder}/{name}.json"
+
+
+def jobs(folder: str, count: int, *reads: Ref) -> list[Job]:
+    return [Job(f"{at:08d}", (Target(file(folder, at), reads),)) for at in range(count)]
+
+
+def put(store: Store, *names: str) -> None:
+    """Makes files as jobs without inputs do."""
+    done(store, Job("put", tuple(Target(name) for name in names)), Write())
+    Path(store.path("log")).unlink()
 
 
 def run(store: Store, *phases: Phase, executor: Executor | None = None) -> tuple[Scheduler, Watching]:
@@ -73,53 +82,66 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_only_what_is_missing_is_made(store: Store) -> None:
-    two = [Job("a", (Target("x/a"), Target("y/a"))), Job("b", (Target("x/b"), Target("y/b")))]
-    store.put_text("x/a", "")
-    store.put_text("x/b", "")
-    store.put_text("y/b", "")
-    _, watching = run(store, Phase("score", two, OneByOne(Write(store))))
-    assert log(store) == ["y/a"]
+    two = [Job(name, (Target(file("x", name)), Target(file("y", name)))) for name in ("a", "b")]
+    put(store, "x/a.json", "x/b.json", "y/b.json")
+    _, watching = run(store, Phase("score", two, OneByOne(store, Write())))
+    assert log(store) == ["y/a.json"]
     assert watching.told == [("score", 2, 1)]
 
 
 def test_what_is_temporary_is_made_only_if_something_needs_it(store: Store) -> None:
-    def first() -> Iterator[Phase]:
-        yield Phase("group keys", jobs("keys", 2), OneByOne(Write(store)), seals="keys/")
-        yield Phase("group parts", jobs("parts", 1, "keys/"), OneByOne(Write(store)), seals="parts/")
+    keys, parts = (tuple(file(name, at) for at in range(count)) for name, count in (("keys", 2), ("parts", 1)))
 
-    tables = Phase("group", jobs("table", 2, "parts/"), OneByOne(Write(store)), first=first)
+    def first() -> Iterator[Phase]:
+        yield Phase("group keys", jobs("keys", 2), OneByOne(store, Write()))
+        yield Phase("group parts", jobs("parts", 1, *keys), OneByOne(store, Write()))
+
+    made = [Job(f"{at}", (Target(file("table", at), parts, made_from=()),)) for at in range(2)]
+    tables = Phase("group", made, OneByOne(store, Write()), first=first)
     run(store, tables)
-    assert log(store) == [
-        "keys/00000000", "keys/00000001", "parts/00000000", "table/00000000", "table/00000001",
-    ]  # fmt: skip
-    for name in ("keys/00000000", "keys/00000001", "parts/00000000"):
+    assert log(store) == [*keys, *parts, file("table", 0), file("table", 1)]
+    for name in (*keys, *parts):
         Path(store.path(name)).unlink()
     _, watching = run(store, tables)
     assert watching.told == [("group", 2, 2)]
-    Path(store.path("table/00000001")).unlink()
+    Path(store.path(file("table", 1))).unlink()
     run(store, tables)
-    assert log(store)[5:] == ["keys/00000000", "keys/00000001", "parts/00000000", "table/00000001"]
+    assert log(store)[5:] == [*keys, *parts, file("table", 1)]
 
 
 def test_a_job_whose_input_is_missing_is_listed_and_the_others_are_done(store: Store) -> None:
-    store.put_text("raw/00000001", "")
-    several = [Job(name, (Target(f"x/{name}", (f"raw/{name}",)),)) for name in ("00000000", "00000001")]
-    scheduler, _ = run(store, Phase("score", several, OneByOne(Write(store))))
-    assert log(store) == ["x/00000001"]
-    assert scheduler.failures == [Failure("score", "00000000", "reads raw/00000000, which is not there")]
+    put(store, "raw/1.json")
+    several = [Job(name, (Target(file("x", name), (file("raw", name),)),)) for name in ("0", "1")]
+    scheduler, _ = run(store, Phase("score", several, OneByOne(store, Write())))
+    assert log(store) == ["x/1.json"]
+    assert scheduler.failures == [Failure("score", "0", "reads raw/0.json, which is not there")]
 
 
-def test_a_set_that_is_not_sealed_is_missing(store: Store) -> None:
-    scheduler, _ = run(store, Phase("group", jobs("table", 1, "keys/"), OneByOne(Write(store))))
-    assert [failure.cause for failure in scheduler.failures] == ["reads keys/, which is not there"]
+def test_a_set_of_which_a_file_is_missing_is_missing(store: Store) -> None:
+    put(store, "keys/0.json")
+    keys = FileSet("keys", ("keys/0.json", "keys/1.json"))
+    scheduler, _ = run(store, Phase("group", jobs("table", 1, keys), OneByOne(store, Write())))
+    assert [failure.cause for failure in scheduler.failures] == ["reads keys/1.json, which is not there"]
+
+
+def test_what_says_that_others_are_complete_goes_before_they_are_made_again(store: Store) -> None:
+    put(store, "x/00000000.json", "index.json")
+    phase = Phase("pack", jobs("x", 2), OneByOne(store, Write()), spoils=("index.json",))
+    run(store, phase)
+    assert not store.exists("index.json")
+    put(store, "index.json")
+    run(store, phase)
+    assert store.exists("index.json")
 
 
 def test_a_stage_ends_after_a_phase_with_a_failure(store: Store) -> None:
-    def fails(job: Job) -> Report:
+    def fails(job: Job, making: Making) -> Report:
         raise OSError("no disk")
 
     scheduler, watching = run(
-        store, Phase("select a", jobs("a", 2), OneByOne(fails)), Phase("select b", jobs("b", 1), OneByOne(Write(store)))
+        store,
+        Phase("select a", jobs("a", 2), OneByOne(store, fails)),
+        Phase("select b", jobs("b", 1), OneByOne(store, Write())),
     )
     assert [told[0] for told in watching.told] == ["select a"]
     assert {failure.cause for failure in scheduler.failures} == {"OSError: no disk"}
@@ -128,31 +150,31 @@ def test_a_stage_ends_after_a_phase_with_a_failure(store: Store) -> None:
 def test_a_failed_job_is_tried_three_times(store: Store) -> None:
     tries = Counter[str]()
 
-    def moody(job: Job) -> Report:
+    def moody(job: Job, making: Making) -> Report:
         tries[job.name] += 1
         if job.name == "00000001" or tries[job.name] < 3:
             raise OSError("moody")
-        return Write(store)(job)
+        return Write()(job, making)
 
-    scheduler, _ = run(store, Phase("score", jobs("x", 2), OneByOne(moody)))
+    scheduler, _ = run(store, Phase("score", jobs("x", 2), OneByOne(store, moody)))
     assert tries == {"00000000": 3, "00000001": 3}
     assert [failure.job for failure in scheduler.failures] == ["00000001"]
 
 
 def test_a_bug_stops_the_run(store: Store) -> None:
-    def bug(job: Job) -> Report:
+    def bug(job: Job, making: Making) -> Report:
         raise StopRun("a bug")
 
     with pytest.raises(StopRun, match="a bug"):
-        run(store, Phase("score", jobs("x", 2), OneByOne(bug)))
+        run(store, Phase("score", jobs("x", 2), OneByOne(store, bug)))
 
 
 def test_nothing_succeeds(store: Store) -> None:
-    def fails(job: Job) -> Report:
+    def fails(job: Job, making: Making) -> Report:
         raise OSError("no disk")
 
     with pytest.raises(StopRun, match="first 5 jobs all failed 3 times"):
-        run(store, Phase("score", jobs("x", 9), OneByOne(fails)))
+        run(store, Phase("score", jobs("x", 9), OneByOne(store, fails)))
 
 
 @dataclass(frozen=True)
@@ -166,12 +188,12 @@ class Pairs:
             second = jobs.take(wait=False)
             for job in (second, first):
                 if job is not None:
-                    jobs.done(job, Write(self.store)(job))
+                    jobs.done(job, done(self.store, job, Write()))
 
 
 def test_a_worker_may_hold_several_jobs_and_end_them_in_any_order(store: Store) -> None:
     run(store, Phase("fetch", jobs("x", 5), Pairs(store), holds=2))
-    assert [name[-1] for name in log(store)] == ["1", "0", "3", "2", "4"]
+    assert [name[-6] for name in log(store)] == ["1", "0", "3", "2", "4"]
 
 
 def test_a_worker_that_leaves_jobs_is_a_bug(store: Store) -> None:
@@ -181,10 +203,13 @@ def test_a_worker_that_leaves_jobs_is_a_bug(store: Store) -> None:
 
 def test_a_job_is_small_and_leaves_behind_what_it_reads() -> None:
     names = [f"groups/{'n' * 60}-81c0a1b2/table/{at:08d}.parquet" for at in range(64)]
-    chunk = Job("00000000", tuple(Target(name, (f"raw/{name}", f"scores/{name}")) for name in names))
+    targets = [Target(name, (f"raw/{name}", f"scores/{name}"), digest=os.urandom(16)) for name in names]
+    chunk = Job("00000000", tuple(targets), expected=Expected(os.urandom(4 * 3 * 64)))
     sent = pickle.dumps(chunk)
     assert len(sent) < 4096
-    assert pickle.loads(sent) == Job("00000000", tuple(map(Target, names)))
+    there = pickle.loads(sent)
+    assert there.targets == tuple(replace(target, reads=()) for target in targets)
+    assert (there.name, there.expected) == (chunk.name, chunk.expected)
 
 
 def greedy(jobs: Jobs) -> None:
@@ -227,13 +252,13 @@ class Deadly:
     poison: str
     always: bool = True
 
-    def __call__(self, job: Job) -> Report:
+    def __call__(self, job: Job, making: Making) -> Report:
         tries = Path(self.store.path(f"tries-{job.name}"))
         with tries.open("a") as file:
             file.write("x")
         if job.name == self.poison and (self.always or tries.stat().st_size == 1):
             os._exit(1)
-        return Write(self.store)(job)
+        return Write()(job, making)
 
 
 @dataclass(frozen=True)
@@ -250,7 +275,7 @@ class DeadlyPairs:
             if len(held) == 2 or job is None:
                 time.sleep(0.05)
                 for each in held:
-                    jobs.done(each, self.work(each))
+                    jobs.done(each, done(self.work.store, each, self.work))
                 held.clear()
 
 
@@ -260,16 +285,16 @@ def tries(store: Store) -> dict[str, int]:
 
 @pytest.mark.ray
 def test_jobs_on_ray(store: Store, cluster: Callable[[int], Executor]) -> None:
-    scheduler, _ = run(store, Phase("score", jobs("x", 20), OneByOne(Write(store))), executor=cluster(2))
-    assert sorted(log(store)) == [f"x/{at:08d}" for at in range(20)]
+    scheduler, _ = run(store, Phase("score", jobs("x", 20), OneByOne(store, Write())), executor=cluster(2))
+    assert sorted(log(store)) == [file("x", at) for at in range(20)]
     assert scheduler.counts["score"]["written"] == 20
-    _, watching = run(store, Phase("score", jobs("x", 20), OneByOne(Write(store))), executor=cluster(2))
+    _, watching = run(store, Phase("score", jobs("x", 20), OneByOne(store, Write())), executor=cluster(2))
     assert watching.told == [("score", 20, 20)]
 
 
 @pytest.mark.ray
 def test_a_job_that_always_kills_its_worker_is_given_up(store: Store, cluster: Callable[[int], Executor]) -> None:
-    worker = OneByOne(Deadly(store, "00000001"))
+    worker = OneByOne(store, Deadly(store, "00000001"))
     scheduler, _ = run(store, Phase("score", jobs("x", 4), worker), executor=cluster(2))
     assert [failure.job for failure in scheduler.failures] == ["00000001"]
     assert "died" in scheduler.failures[0].cause
@@ -288,13 +313,13 @@ def test_of_jobs_that_die_together_only_a_death_alone_counts(store: Store, clust
 
 @pytest.mark.ray
 def test_a_failed_job_is_tried_on_another_worker(store: Store, cluster: Callable[[int], Executor]) -> None:
-    def moody(job: Job) -> Report:
+    def moody(job: Job, making: Making) -> Report:
         with Path(store.path(f"tries-{job.name}")).open("a") as file:
             file.write(f"{os.getpid()} ")
         raise OSError("no memory on the card")
 
     several = [*jobs("x", 1)]
-    scheduler, _ = run(store, Phase("score", several, OneByOne(moody), Resource(workers=1)), executor=cluster(1))
+    scheduler, _ = run(store, Phase("score", several, OneByOne(store, moody), Resource(workers=1)), executor=cluster(1))
     assert [failure.cause for failure in scheduler.failures] == ["OSError: no memory on the card"]
     assert len(set(Path(store.path("tries-00000000")).read_text().split())) == 3
 
@@ -321,7 +346,7 @@ class Holding:
 
     store: Store
 
-    def __call__(self, job: Job) -> Report:
+    def __call__(self, job: Job, making: Making) -> Report:
         weakref.finalize(self, Path(self.store.path(f"free-{os.getpid()}")).touch)
         time.sleep(0.3)
         return Report(job.name)
@@ -330,7 +355,7 @@ class Holding:
 @pytest.mark.ray
 def test_idle_workers_let_go_of_what_they_hold(store: Store, cluster: Callable[[int], Executor]) -> None:
     where = cluster(2)
-    run(store, Phase("score", jobs("x", 4), OneByOne(Holding(store))), executor=where)
+    run(store, Phase("score", jobs("x", 4), OneByOne(store, Holding(store))), executor=where)
     for _ in range(100):
         if len(list(Path(store.path("")).glob("free-*"))) == 2:
             return
@@ -338,14 +363,14 @@ def test_idle_workers_let_go_of_what_they_hold(store: Store, cluster: Callable[[
     pytest.fail("a worker still holds what the last phase built")
 
 
-def trivial(job: Job) -> Report:
+def trivial(job: Job, making: Making) -> Report:
     return Report(job.name)
 
 
 def driver_seconds(store: Store, executor: Executor, several: Sequence[Job]) -> float:
     """Seconds of this process' CPU for a job."""
     began = time.process_time()
-    run(store, Phase("score", several, OneByOne(trivial)), executor=executor)
+    run(store, Phase("score", several, OneByOne(store, trivial)), executor=executor)
     return (time.process_time() - began) / len(several)
 
 

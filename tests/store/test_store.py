@@ -1,10 +1,12 @@
 import os
 import pickle
 import subprocess
+import time
 import uuid
 
 import pytest
 
+from curate.store.digest import DamagedFile, ForeignFile
 from curate.store.store import Store, part_name
 
 
@@ -27,7 +29,42 @@ def test_what_is_written_is_read(store):
         path.write_bytes(b"data")
     with store.local("a/b.txt") as path:
         assert path.read_bytes() == b"data"
-    assert (store.names("a"), store.exists("a/b.txt"), store.size("a/b.txt")) == ({"b.txt"}, True, 4)
+    assert (store.listing("a")["b.txt"].size, store.exists("a/b.txt"), store.size("a/b.txt")) == (4, True, 4)
+    assert (store.bytes_of("a/b.txt"), store.range_of("a/b.txt", 1, 3)) == (b"data", b"at")
+
+
+def test_a_listing_tells_files_from_folders(store):
+    for name in ("a", "b/c", "b/d/e"):
+        store.put_json(name, {})
+    assert (set(store.listing("")), store.folders(""), set(store.listing("b")), store.folders("b")) == (
+        {"a"}, {"b"}, {"c"}, {"d"},
+    )  # fmt: skip
+
+
+def test_a_stamp_changes_when_a_file_does(store):
+    store.put_json("a/b", {"x": 1})
+    before = store.listing("a")["b"]
+    assert store.listing("a")["b"] == before
+    time.sleep(0.01)
+    store.put_json("a/b", {"x": 2})
+    assert store.listing("a")["b"] != before
+
+
+def test_what_is_published_is_as_it_is_listed(store):
+    part = store.part("a/b")
+    part.write_bytes(b"data")
+    assert store.listing("a") == {}
+    assert store.publish(part, "a/b") == store.listing("a")["b"]
+    assert not part.exists()
+
+
+def test_files_are_moved_and_removed(store):
+    store.put_json("a/b", {"x": 1})
+    store.move("a/b", "a/c")
+    assert set(store.listing("a")) == {"c"}
+    store.remove("a/c")
+    store.remove("a/c")
+    assert not store.exists("a/c")
 
 
 def test_a_name_appears_when_the_block_ends(store):
@@ -40,50 +77,57 @@ def test_a_name_appears_when_the_block_ends(store):
 def test_an_exception_while_writing_leaves_nothing(store):
     with pytest.raises(OSError, match="full"):
         write_half(store, "a/b.txt")
-    assert store.names("a") == set()
+    assert store.listing("a") == {}
 
 
 def test_an_exception_leaves_what_was_there_before(store):
-    store.put_text("a.txt", "old")
+    store.put_json("a.txt", {"is": "old"})
     with pytest.raises(OSError, match="full"):
         write_half(store, "a.txt")
-    assert store.get_text("a.txt") == "old"
+    assert store.get_json("a.txt") == {"is": "old"}
 
 
 def test_writing_again_replaces(store):
-    store.put_text("a.txt", "old")
-    store.put_text("a.txt", "new")
-    assert store.get_text("a.txt") == "new"
-
-
-def test_json_round_trip(store):
+    store.put_json("a.json", {"is": "old"})
     store.put_json("a.json", {"ä": [1, None]})
     assert store.get_json("a.json") == {"ä": [1, None]}
-    assert store.get_text("a.json").endswith("}\n")
+    assert store.bytes_of("a.json").endswith(b"}\n")
+
+
+def test_a_changed_object_is_named_with_what_mends_it(store):
+    store.put_json("a/b.json", {"x": 1})
+    with store.writing("a/b.json") as path:
+        path.write_bytes(store.bytes_of("a/b.json").replace(b'"x": 1', b'"x": 3'))
+    with pytest.raises(DamagedFile, match=r"a/b.json is damaged .* `curate verify .* --repair` removes it"):
+        store.get_json("a/b.json")
+    with store.writing("a/b.json") as path:
+        path.write_text("{}")
+    with pytest.raises(ForeignFile, match=r"a/b\.json is foreign"):
+        store.get_json("a/b.json")
 
 
 def test_names_of_no_folder_are_none(store):
-    assert store.names("nowhere") == set()
+    assert store.listing("nowhere") == {}
 
 
 def test_what_a_kill_left_is_no_name_and_is_swept(tmp_path):
     store = Store(tmp_path)
-    store.put_text("a/done", "1")
+    store.put_json("a/done", {})
     (tmp_path / "a" / ".part-123").write_text("half")
     living = tmp_path / "a" / part_name()
     living.write_text("half")
     gone = subprocess.Popen(["true"])
     gone.wait()
     (tmp_path / "a" / living.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-")).write_text("half")
-    assert store.names("a") == {"done"}
+    assert set(store.listing("a")) == {"done"}
     store.sweep()
     assert {path.name for path in (tmp_path / "a").iterdir()} == {"done", living.name}
 
 
 def test_a_store_pickles_to_its_url(store):
-    store.put_text("a", "1")
+    store.put_json("a", {"x": 1})
     again = pickle.loads(pickle.dumps(store))
-    assert (again.url, again.get_text("a")) == (store.url, "1")
+    assert (again.url, again.get_json("a")) == (store.url, {"x": 1})
 
 
 def test_a_relative_folder_means_the_same_from_anywhere(tmp_path, monkeypatch):

@@ -1,0 +1,277 @@
+"""What the ledger says of files: good, missing, stale, damaged, foreign; and that a job reads what it was handed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import curate.ledger.ledger as limits
+from curate.ledger.inventory import Inventory
+from curate.ledger.job import FileSet, Job, Target
+from curate.ledger.ledger import Ledger
+from curate.ledger.making import Making, done
+from curate.ledger.summary import MOST, Summary
+from curate.report import Report
+from curate.store.files import ChangedFile
+from curate.store.store import Store
+
+RAW, SCORE, ALL = "raw/0.parquet", "score/0.parquet", "all.json"
+
+
+@dataclass
+class Corpus:
+    """Three small steps: a raw table with a file beside it, a table that is made from it, and one of both."""
+
+    store: Store
+    numbers: list[int] = field(default_factory=lambda: [1, 2, 3])
+    notes: str = ""
+    by: str = "plan"
+
+    @property
+    def jobs(self) -> list[Job]:
+        everything = FileSet("everything", (RAW, SCORE))
+        return [
+            Job("raw", (Target(RAW, by=self.by, fixed=True),)),
+            Job("score", (Target(SCORE, (RAW,)),)),
+            Job("all", (Target(ALL, (SCORE, RAW), made_from=(everything,), by="1"),)),
+        ]
+
+    def work(self, job: Job, making: Making) -> Report:
+        (target,) = job.targets
+        if job.name == "raw":
+            with making.writing("raw/0.tar") as path:
+                path.write_bytes(bytes(self.numbers))
+            rows = pa.table({"x": self.numbers, "note": [self.notes] * len(self.numbers)})
+            making.write(target.name, rows, says=["x"], beside=["raw/0.tar"])
+        elif job.name == "score":
+            making.write(target.name, pa.table({"y": making.files.read(RAW)["x"].to_numpy() * 2}))
+        else:
+            sums = [int(making.files.rows([name])[column].sum()) for name, column in ((RAW, "x"), (SCORE, "y"))]
+            making.write_json(target.name, {"sums": sums})
+        return Report(job.name)
+
+    def run(self, ledger: Ledger | None = None) -> list[str]:
+        """Does what is to be done; the jobs that were done, and those that were not, with the reason."""
+        ledger, said = ledger or Ledger(self.store), []
+        for each in self.jobs:
+            for job in ledger.unfinished([each]):
+                blocked = ledger.blocked([job])
+                if blocked:
+                    said.append(f"{job.name}: {blocked[job.name]}")
+                    continue
+                sent = pickle.loads(pickle.dumps(ledger.handed(job)))
+                ledger.take(done(self.store, sent, self.work))
+                said.append(job.name)
+        ledger.inventory.save()
+        return said
+
+    def path(self, name: str) -> Path:
+        return Path(self.store.path(name))
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    made = Corpus(Store(tmp_path / "run"))
+    assert made.run() == ["raw", "score", "all"]
+    return made
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_finished_run_has_nothing_to_do(corpus: Corpus) -> None:
+    assert corpus.run() == []
+    shutil.rmtree(corpus.path("ledger"))
+    assert corpus.run() == []
+
+
+def test_what_is_missing_is_made_again(corpus: Corpus) -> None:
+    for names, again in (((RAW,), ["raw"]), (("raw/0.tar",), ["raw"]), ((SCORE,), ["score"]), ((ALL,), ["all"])):
+        before = {path: path.read_bytes() for path in corpus.path("").rglob("*.*") if "ledger" not in path.parts}
+        for name in names:
+            corpus.path(name).unlink()
+        assert corpus.run() == again
+        assert {path: path.read_bytes() for path in before} == before
+
+
+def test_what_says_the_same_makes_nothing_stale(corpus: Corpus) -> None:
+    corpus.path(RAW).unlink()
+    corpus.notes = "asked twice"
+    assert corpus.run() == ["raw"]
+
+
+def test_what_says_something_else_makes_what_follows_stale(corpus: Corpus) -> None:
+    corpus.path(RAW).unlink()
+    corpus.numbers = [1, 2, 4]
+    assert corpus.run() == ["raw", "score", "all"]
+    assert corpus.store.get_json(ALL) == {"sums": [7, 14]}
+
+
+def test_what_was_made_by_something_else_is_stale(corpus: Corpus) -> None:
+    corpus.store.remove(ALL)
+    done(corpus.store, Job("all", (Target(ALL, by="0"),)), lambda job, making: making.write_json(ALL, {}) or Report(""))
+    assert corpus.run() == ["all"]
+
+
+def test_raw_of_another_plan_is_foreign_and_not_touched(corpus: Corpus) -> None:
+    corpus.by = "other"
+    before = corpus.path(RAW).read_bytes()
+    assert corpus.run() == [f"raw: {corpus.path(RAW)} was made by another plan: remove it, or use another folder"]
+    assert corpus.path(RAW).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", [RAW, SCORE, ALL])
+def test_a_file_without_notes_is_foreign_and_not_touched(corpus: Corpus, name: str) -> None:
+    if name == ALL:
+        corpus.path(name).write_text("{}")
+    else:
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.table({"x": [1]}), corpus.path(name))
+    before = corpus.path(name).read_bytes()
+    said = corpus.run()
+    assert said
+    assert all("is foreign" in each for each in said)
+    assert corpus.path(name).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", [RAW, SCORE, ALL])
+def test_a_file_that_was_cut_is_damaged_and_not_touched(corpus: Corpus, name: str) -> None:
+    os.truncate(corpus.path(name), 100)
+    said = corpus.run()
+    assert said
+    assert all("is damaged" in each and "--repair` removes it" in each for each in said)
+    assert corpus.path(name).stat().st_size == 100
+
+
+def test_a_file_beside_is_looked_at_when_its_stamp_changes(corpus: Corpus) -> None:
+    tar = corpus.path("raw/0.tar")
+    tar.write_bytes(tar.read_bytes())
+    assert corpus.run() == []
+    flip(tar, 1)
+    (said,) = corpus.run()
+    assert said.startswith(f"raw: {tar} is damaged (it is not what was written)")
+    os.truncate(tar, 1)
+    (said,) = corpus.run()
+    assert "it has 1 bytes, and had 3" in said
+
+
+def test_what_reads_a_damaged_file_is_not_done(corpus: Corpus) -> None:
+    data = corpus.path(RAW).read_bytes()
+    corpus.path(SCORE).unlink()
+    flip(corpus.path(RAW), len(data) - 30)
+    raw, score, _ = corpus.run()
+    assert raw.startswith(f"raw: {corpus.path(RAW)} is damaged")
+    assert score.startswith(f"score: reads {RAW}: {corpus.path(RAW)} is damaged")
+
+
+def test_damage_between_the_notes_is_found_by_who_reads(corpus: Corpus) -> None:
+    flip(corpus.path(RAW), 20)
+    assert corpus.run() == []  # nobody reads it
+    corpus.path(SCORE).unlink()
+    with pytest.raises(ValueError, match=r"raw/0\.parquet is damaged \(bytes 0 to \d+ have changed\)"):
+        corpus.run()
+    assert not corpus.path(SCORE).exists()
+
+
+@pytest.mark.parametrize("most", [limits.MARKS, 0])
+def test_a_job_refuses_what_it_was_not_handed(corpus: Corpus, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MARKS", most)
+    corpus.path(SCORE).unlink()
+    ledger = Ledger(corpus.store)
+    _, score, _ = corpus.jobs
+    sent = ledger.handed(score)
+    other = Corpus(corpus.store, [7, 7])
+    done(corpus.store, corpus.jobs[0], other.work)
+    with pytest.raises(ChangedFile, match="changed while this run went on"):
+        done(corpus.store, sent, corpus.work)
+    assert not corpus.path(SCORE).exists()
+    assert not list(corpus.path("score").iterdir())
+
+
+@pytest.mark.parametrize("most", [limits.MARKS, 0])
+def test_a_target_may_read_what_its_job_makes(tmp_path: Path, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MARKS", most)
+    store = Store(tmp_path)
+    corpus = Corpus(store)
+    corpus.run()
+    job = Job("two", (Target("a.json", (RAW,)), Target("b.json", (RAW, "a.json"))))
+
+    def work(job: Job, making: Making) -> Report:
+        making.files.read(RAW)
+        making.write_json("a.json", {"a": 1})
+        making.commit(early=True)
+        assert making.files.json("a.json") == {"a": 1}
+        making.write_json("b.json", {"b": 1})
+        return Report("two")
+
+    ledger = Ledger(store)
+    ledger.take(done(store, pickle.loads(pickle.dumps(ledger.handed(job))), work))
+    assert [ledger.state(target)[0] for target in job.targets] == ["good", "good"]
+    assert [Ledger(store).state(target)[0] for target in job.targets] == ["good", "good"]
+    before = (tmp_path / "b.json").read_bytes()
+    (tmp_path / "b.json").unlink()
+    (left,) = Ledger(store).unfinished([job])
+    assert [target.name for target in left.targets] == ["b.json"]
+    ledger = Ledger(store)
+    done(
+        store,
+        ledger.handed(left),
+        lambda job, making: (
+            ((making.files.read(RAW), making.files.json("a.json")) and making.write_json("b.json", {"b": 1}))
+            or Report("")
+        ),
+    )
+    assert (tmp_path / "b.json").read_bytes() == before
+
+
+def test_a_job_that_fails_leaves_nothing(corpus: Corpus) -> None:
+    corpus.path(RAW).unlink()
+    corpus.path("raw/0.tar").unlink()
+
+    def work(job: Job, making: Making) -> Report:
+        corpus.work(job, making)
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        done(corpus.store, corpus.jobs[0], work)
+    assert not list(corpus.path("raw").iterdir())
+
+
+# --- the summary
+
+
+def test_the_summary_saves_opening_files(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    ask = Inventory._ask
+    monkeypatch.setattr(Inventory, "_ask", lambda self, name: asked.append(name) or ask(self, name))
+    assert (corpus.run(), asked) == ([], [])
+    corpus.path(SCORE).write_bytes(corpus.path(SCORE).read_bytes())
+    assert (corpus.run(), asked) == ([], [SCORE])
+    assert (corpus.run(), asked) == ([], [SCORE])
+
+
+def test_a_damaged_summary_is_no_loss(corpus: Corpus) -> None:
+    for path in corpus.path("ledger").iterdir():
+        flip(path, 20)
+    assert Summary(corpus.store).entries == {}
+    assert corpus.run() == []
+    assert Summary(corpus.store).entries.keys() == {RAW, SCORE, ALL}
+
+
+def test_segments_are_made_one(corpus: Corpus) -> None:
+    for _ in range(2 * MOST):
+        corpus.path(ALL).unlink()
+        corpus.run()
+        assert len(list(corpus.path("ledger").iterdir())) <= MOST
+    assert Summary(corpus.store).entries.keys() == {RAW, SCORE, ALL}
+    assert corpus.run() == []
