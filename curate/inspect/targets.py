@@ -79,7 +79,7 @@ def judged_shards(run: Run, planned: list[str], found: Targets, files: Collectio
     They are those of the plan, or, with --partial, those that had every score then; of these files may be missing now.
     """
     verdicts = {home(name) for name in files}
-    for shards in ([planned, *partial(planned, found, files)]):
+    for shards in [planned, *partial(planned, found, files)]:
         if shards and run.over(shards).verdicts in verdicts:
             return shards
     return planned

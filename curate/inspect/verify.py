@@ -8,12 +8,12 @@ exactly the damaged file is named, and not what was made from it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from curate.inspect.reading import Reading, Watching, read_all, walked
-from curate.inspect.targets import OWN, Targets, home, targets_of
+from curate.inspect.targets import Targets, home, targets_of
 from curate.ledger.inventory import Fault
 from curate.ledger.job import FileSet, Ref, Target
 from curate.ledger.ledger import DAMAGED, FOREIGN, GOOD, MISSING, STALE, Ledger, files
@@ -141,25 +141,23 @@ class Sorting:
         return sets[ref]
 
     def judge_others(self) -> None:
-        """Judges what no stage makes, if it could have notes, or belongs to a run anyhow."""
+        """Judges what no stage makes, if it has notes, or should have."""
         homes = {home(name) for name in (*self.targets.lasting, *self.targets.passing)}
         transient = {name.rpartition("/")[0] for name in self.targets.passing}
-        ours = {home(name) for name, each in self.readings.items() if isinstance(each.says, Entry)}
+        entries = {name: each.says for name, each in self.readings.items() if isinstance(each.says, Entry)}
+        ours, beside = set(map(home, entries)), {each.name for entry in entries.values() for each in entry.beside}
         if PLAN not in self.readings:
             self.put(PLAN, MISSING)
-        for name in self.readings.keys() - self.findings.keys():
+        for name in self.readings.keys() - self.findings.keys() - beside:
             says, folder = self.says(name), home(name)
             if isinstance(says, Fault):
-                damaged = says.state == DAMAGED and (is_known(name) or folder in ours)
-                self.put(name, DAMAGED if damaged else FOREIGN, says.why)
+                if says.state == DAMAGED and (is_known(name) or folder in ours):
+                    self.put(name, *says)
             elif is_known(name):
                 self.put(name, GOOD if folder in ("", RAW, *homes) else UNUSED)
-            elif isinstance(says, Entry) and self._ends(name):
-                self.put(name, UNJUDGED)
-            elif isinstance(says, Entry) and (name.rpartition("/")[0] in transient or folder not in ("", RAW, *homes)):
-                self.put(name, UNUSED)
             elif isinstance(says, Entry):
-                self.put(name, FOREIGN, UNMADE)
+                left = name.rpartition("/")[0] in transient or folder not in ("", RAW, *homes)
+                self.put(name, *((UNJUDGED,) if self._ends(name) else (UNUSED,) if left else (FOREIGN, UNMADE)))
 
     def _ends(self, name: str) -> bool:
         """Whether a file lies where not all that is made could be named."""
@@ -221,7 +219,8 @@ class Sorting:
             if self._ends(name) or not silent.isdisjoint([(folder, stem(name)), (folder, "index")]):
                 self.put(name, UNJUDGED)
             else:
-                self.put(name, FOREIGN, UNMADE)
+                says = self.says(name)
+                self.put(name, FOREIGN, says.why if isinstance(says, Fault) else UNMADE)
 
 
 def stem(name: str) -> str:
