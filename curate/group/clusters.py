@@ -25,16 +25,16 @@ import pyarrow.dataset as ds
 
 from curate.group.components import name_of
 from curate.group.grouping import Grouping
-from curate.group.keys import content_of, members, write
+from curate.group.keys import members, write
 from curate.group.semantic import Floats, Vectors, duplicates, exact_cosines, margin, near, unit_vectors
 from curate.group.semantic import order as preference
 from curate.group.union_find import components_in_pieces
 from curate.ledger.job import Job
+from curate.ledger.making import Held, Making
 from curate.recipe.measures import Group
 from curate.report import Report
 from curate.store import schema
-from curate.store.chunks import rows
-from curate.store.store import Store
+from curate.store.files import Files
 
 PER_JOB = 200_000
 """About how many vectors a job of a range of clusters holds."""
@@ -124,65 +124,64 @@ def sampled_shards(shards: Sequence[str]) -> Sequence[str]:
 class SampleVectors:
     """Vectors at even distances from shards of a chunk; ``shards``: from how many they are taken in all."""
 
-    store: Store
     grouping: Grouping
     shards: int
 
-    def __call__(self, job: Job) -> Report:
+    def __call__(self, job: Job, making: Making) -> Report:
         """Writes them in the order of the shards. ``args``: the shards."""
         share = max(1, -(-SAMPLE * (self.grouping.entry.clusters or 1) // self.shards))
         frames = [frame_of(SAMPLED)]
         for shard in job.args:
-            found = members(self.store, self.grouping, shard, content_of(self.store, shard)).select("key").drop_nulls()
+            found = members(making.files, self.grouping, shard).select("key").drop_nulls()
             frames.append(found.gather_every(max(1, found.height // share)).head(share))
-        return write(self.store, job, "sampled", pl.concat(frames), SAMPLED)
+        return write(making, job, "sampled", pl.concat(frames), SAMPLED)
 
 
 @dataclass(frozen=True)
 class FitCentroids:
     """K-means on the sample."""
 
-    store: Store
     entry: Group
     sample: tuple[str, ...]
 
-    def __call__(self, job: Job) -> Report:
+    def __call__(self, job: Job, making: Making) -> Report:
         """Writes the centroids."""
-        parts = [matrix(rows(self.store, [name])["key"]) for name in self.sample]
+        parts = [matrix(making.files.rows([name])["key"]) for name in self.sample]
         parts = [part for part in parts if len(part)]
         sample = np.concatenate(parts).astype(np.float32) if parts else np.empty((0, 1), np.float32)
         centroids = fit(sample, self.entry.clusters or 1, self.entry.iterations, self.entry.seed)
         found = pl.from_arrow(pa.table({"centroid": pa.array(list(centroids), CENTROIDS.field(0).type)}))
         assert isinstance(found, pl.DataFrame)
-        return write(self.store, job, "centroids", found, CENTROIDS)
+        return write(making, job, "centroids", found, CENTROIDS)
 
 
 @dataclass(frozen=True)
 class AssignVectors:
     """Gives each vector of a chunk its cluster."""
 
-    store: Store
     grouping: Grouping
     centroids: str
 
     @cached_property
-    def _centroids(self) -> npt.NDArray[Any]:
-        return matrix(rows(self.store, [self.centroids])["centroid"])
+    def _centroids(self) -> Held[npt.NDArray[Any]]:
+        return Held(self.centroids)
 
-    def __call__(self, job: Job) -> Report:
-        """Writes the vectors by cluster, with the content hash of each raw shard as a note. ``args``: the shards."""
-        notes, frames = {}, [frame_of(VECTORS)]
+    def _read(self, files: Files) -> npt.NDArray[Any]:
+        return matrix(files.rows([self.centroids])["centroid"])
+
+    def __call__(self, job: Job, making: Making) -> Report:
+        """Writes the vectors by cluster. ``args``: the shards."""
+        frames, centroids = [frame_of(VECTORS)], self._centroids.get(making.files, self._read)
         for shard in job.args:
-            notes[f"raw.{shard}"] = content = content_of(self.store, shard)
-            found = members(self.store, self.grouping, shard, content).drop_nulls("key")
+            found = members(making.files, self.grouping, shard).drop_nulls("key")
             if found.height:
                 cluster, similarity = np.zeros(found.height, np.int32), np.zeros(found.height, np.float32)
-                if len(self._centroids):  # none where every vector of the sample is zero
-                    cluster, similarity = assign(matrix(found["key"]), self._centroids)
+                if len(centroids):  # none where every vector of the sample is zero
+                    cluster, similarity = assign(matrix(found["key"]), centroids)
                 found = found.with_columns(cluster=pl.Series(cluster), centroid=pl.Series(similarity))
                 frames.append(found.select("cluster", "centroid", pl.lit(shard).alias("shard"), *VECTORS.names[3:]))
         vectors = pl.concat(frames).sort(VECTORS.names[:1] + VECTORS.names[2:5])
-        return write(self.store, job, "vectors", vectors, VECTORS, 1024, **notes)
+        return write(making, job, "vectors", vectors, VECTORS, 1024)
 
 
 def frame_of(schema: pa.Schema) -> pl.DataFrame:
@@ -196,21 +195,20 @@ def frame_of(schema: pa.Schema) -> pl.DataFrame:
 class CompareClusters:
     """Compares the vectors of one of ``total`` ranges of clusters, one cluster after the other."""
 
-    store: Store
     entry: Group
     vectors: tuple[str, ...]
     total: int
 
-    def __call__(self, job: Job) -> Report:
+    def __call__(self, job: Job, making: Making) -> Report:
         """Writes what was found of each vector, by shard. ``args``: which range."""
         low, high = ((self.entry.clusters or 1) * each // self.total for each in (job.args, job.args + 1))
         wanted = (ds.field("cluster") >= low) & (ds.field("cluster") < high)
-        vectors = rows(self.store, self.vectors, wanted).sort("cluster", "document", "position")
+        vectors = making.files.rows(self.vectors, wanted).sort("cluster", "document", "position")
         compare = self._order if self.entry.method == "eps" else self._components
         parts = [compare(part) for part in vectors.partition_by("cluster", maintain_order=True)]
         found = pl.concat(parts) if parts else pl.from_arrow(GROUPS.empty_table())
         assert isinstance(found, pl.DataFrame)
-        return write(self.store, job, "vectors", found.sort("shard", "document", "position"), GROUPS, 8192)
+        return write(making, job, "vectors", found.sort("shard", "document", "position"), GROUPS, 8192)
 
     def _order(self, part: pl.DataFrame) -> pl.DataFrame:
         """SemDeDup's figures for one cluster."""

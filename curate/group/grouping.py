@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import polars as pl
 
 from curate.plugin import Columns, Kind, Vector
 from curate.recipe.compare import fault
@@ -17,8 +20,11 @@ from curate.recipe.section import RecipeError
 from curate.score.catalogue import Catalogue, column_kind, located
 from curate.score.identity import short_hash
 from curate.score.scorer import Scorer
+from curate.store import digest
 from curate.store.chunks import range_names
 from curate.store.columns import Column, folders_of
+from curate.store.digest import DamagedFile, ForeignFile
+from curate.store.files import ChangedFile, Files
 from curate.store.store import Store
 
 VERSION = 1
@@ -35,12 +41,28 @@ to its centre and ``nearest`` the greatest cosine to a member of lower rank, whe
 
 @dataclass(frozen=True)
 class Reference:
-    """The keys of another run's group: what is already owned."""
+    """The keys of another run's group: what is already owned.
+
+    ``files``: its key files, in order; ``content``: the digest of what they say, in hex, as that run tells it.
+    """
 
     store: Store
     folder: str
     files: tuple[str, ...]
-    """Its key files, in order."""
+    content: str
+
+    def keys(self, wanted: Any = None) -> pl.DataFrame:
+        """The keys that a filter leaves.
+
+        Raises:
+            ChangedFile: they are not those that were told of.
+        """
+        files = Files(self.store)
+        found = files.rows(self.files, wanted, ["key"])
+        if digest.of_files(files.contents).hex() != self.content:
+            folder = self.store.path(self.folder)
+            raise ChangedFile(f"{folder} has other keys than its group.json says: run `curate group` there, then this")
+        return found
 
 
 @dataclass(frozen=True)
@@ -84,6 +106,11 @@ class Grouping:
         """The file of a step that bears a name."""
         return f"{self.home}/{step}/{name}.parquet"
 
+    @cached_property
+    def owned(self) -> str:
+        """What the keys say that it is grouped against; "" where there are none."""
+        return digest.of_values(*(each.content for each in self.against)).hex() if self.against else ""
+
     @property
     def is_reference(self) -> bool:
         """Whether another run can be grouped ``against`` this: then its keys are a result like its tables."""
@@ -105,9 +132,9 @@ def columns_of(grouping: Grouping) -> dict[Kind, dict[str, Any]]:
     return {kind: dict(columns) for kind, columns in grouping.columns.items()}
 
 
-def range_files(store: Store, grouping: Grouping) -> list[str]:
+def range_files(files: Files, grouping: Grouping) -> list[str]:
     """The files of its step ``groups``, one for each range of keys or clusters."""
-    return [grouping.file("groups", name) for name in range_names(store.get_json(grouping.ranges)["ranges"])]
+    return [grouping.file("groups", name) for name in range_names(files.json(grouping.ranges)["ranges"])]
 
 
 def resolve_groups(
@@ -175,24 +202,26 @@ def reference(url: str, keys: str, entry: Group, where: str) -> Reference:
     """The largest finished group of another run that was made of the same keys.
 
     Raises:
-        RecipeError: there is none, with what there is.
+        RecipeError: there is none, with what there is; or what one says of itself is damaged.
     """
-    store, names, same = Store(url), list[str](), list[tuple[int, str, list[str]]]()
-    for folder in sorted(store.names("groups")):
-        name = f"groups/{folder}/group.json"
-        about = store.get_json(name) if store.exists(name) else {}
-        if "chunks" not in about:
+    store, names, same = Store(url), list[str](), list[tuple[int, str, Reference]]()
+    for folder in sorted(store.folders("groups")):
+        try:
+            about = store.get_json(f"groups/{folder}/group.json")
+        except FileNotFoundError:
             names.append(f"{folder.rpartition('-')[0]} (not finished)")
             continue
+        except (DamagedFile, ForeignFile) as error:
+            raise RecipeError(f"{where}.against: {error}") from None
         names.append(f"{about['name']} ({about['group'].get('scope')})")
         mine = [each.model_dump(mode="json", exclude_none=True) for each in entry.after]
         gated = about["group"].get("after", []) not in ([], mine)
         if about["keys"] == keys and about["group"].get("scope") == "corpus" and not gated:
-            same.append((about["shards"], folder, about["chunks"]))
+            home = f"groups/{folder}/keys"
+            files = tuple(f"{home}/{chunk}.parquet" for chunk in about["chunks"])
+            same.append((about["shards"], folder, Reference(store, home, files, about["keys_content"])))
     if not same:
         remedy = "run `curate group` there with the same by:, method, scope: corpus and score (name, model, weights)"
         there = ", ".join(names) or "none"
         raise RecipeError(f"{where}.against: {url} has no finished group like this (there: {there}); {remedy}")
-    _, folder, chunks = max(same)
-    home = f"groups/{folder}/keys"
-    return Reference(store, home, tuple(f"{home}/{chunk}.parquet" for chunk in chunks))
+    return max(same, key=lambda each: each[:2])[2]

@@ -18,13 +18,14 @@ import pyarrow as pa
 
 from curate.group.grouping import Grouping
 from curate.ledger.job import Job
+from curate.ledger.making import Making
 from curate.recipe.compare import opens
 from curate.report import Report, StopRun
 from curate.store import schema, table
 from curate.store.chunks import ROW_GROUP
 from curate.store.columns import KEY, Column
+from curate.store.files import Files
 from curate.store.raw_shard import RAW
-from curate.store.store import Store
 
 HASH = 16
 """Bytes of a hashed key, and of a scope's hash before a fingerprint."""
@@ -39,55 +40,54 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class WriteKeys:
-    """Writes the sorted keys of a chunk, with the content hash of each raw shard as a note."""
+    """Writes the sorted keys of a chunk."""
 
-    store: Store
     grouping: Grouping
 
-    def __call__(self, job: Job) -> Report:
+    def __call__(self, job: Job, making: Making) -> Report:
         """``args``: the shards of the chunk."""
-        notes, frames = {}, []
+        frames = []
         for shard in job.args:
-            notes[f"raw.{shard}"] = content = content_of(self.store, shard)
-            found = members(self.store, self.grouping, shard, content)
+            found = members(making.files, self.grouping, shard)
             frames.append(found.drop_nulls("key").select("key", pl.lit(shard).alias("shard"), *KEY))
         keys = pl.concat(frames).sort("key", "shard", *KEY)
-        return write(self.store, job, "members", keys, SCHEMA, ROW_GROUP, **notes)
+        return write(making, job, "members", keys, SCHEMA, ROW_GROUP)
 
 
 def write(
-    store: Store, job: Job, what: str, frame: pl.DataFrame, schema: pa.Schema, row_group: int = 100_000, **notes: str
+    making: Making,
+    job: Job,
+    what: str,
+    frame: pl.DataFrame,
+    schema: pa.Schema,
+    row_group: int = table.ROW_GROUP,
+    **notes: str,
 ) -> Report:
     """Writes the only file of a job; the report counts its rows as ``what``."""
     (target,) = job.targets
-    with store.writing(target.name) as path:
-        table.write(path, frame.select(schema.names).to_arrow().cast(schema), row_group, **notes)
+    making.write(target.name, frame.select(schema.names).to_arrow().cast(schema), row_group, **notes)
     return Report(job.name, Counter({what: frame.height}))
 
 
+PAGE = Column(RAW, "url", "document", str)
+"""The page that a document stands on: its host is its domain."""
+
+
 def read_by(grouping: Grouping, shard: str) -> tuple[str, ...]:
-    """The files that ``members`` reads of a shard."""
-    columns = {column.file(shard) for column in (*grouping.by, *grouping.gates)}
-    return tuple(sorted(columns | {f"{RAW}/{shard}.parquet"}))
+    """The files that ``members`` reads of a shard, all of them and no other."""
+    pages = (PAGE,) if grouping.entry.scope == "domain" else ()
+    return tuple(sorted({column.file(shard) for column in (*grouping.by, *grouping.gates, *pages)}))
 
 
-def content_of(store: Store, shard: str) -> str:
-    """The hash of what a raw shard holds."""
-    with store.local(f"{RAW}/{shard}.parquet") as path:
-        return table.note(path, "content")
-
-
-def members(store: Store, grouping: Grouping, shard: str, content: str) -> pl.DataFrame:
+def members(files: Files, grouping: Grouping, shard: str) -> pl.DataFrame:
     """What one shard has for a group: document, position, gated, key (null where a value is missing, or gated out)."""
-    first, *others = (
-        each.read(store, shard, content).rename({"value": f"v{at}"}) for at, each in enumerate(grouping.by)
-    )
+    first, *others = (each.read(files, shard).rename({"value": f"v{at}"}) for at, each in enumerate(grouping.by))
     frame = first
     for other in others:
         frame = frame.join(other, on=KEY, how="left", maintain_order="left")
     frame = frame.with_columns(gated=False)
     for gate, column in zip(grouping.entry.after, grouping.gates, strict=True):
-        frame = frame.join(column.read(store, shard, content), on=KEY, how="left", maintain_order="left")
+        frame = frame.join(column.read(files, shard), on=KEY, how="left", maintain_order="left")
         frame = frame.with_columns(gated=pl.col("gated") | ~opens(column.type, gate)).drop("value")
     whole = pl.all_horizontal(pl.col(f"v{at}").is_not_null() for at in range(len(grouping.by)))
     wanted = frame.filter(whole & ~pl.col("gated"))
@@ -98,19 +98,19 @@ def members(store: Store, grouping: Grouping, shard: str, content: str) -> pl.Da
     values = wanted.select(f"v{at}" for at in range(len(grouping.by))).iter_rows()
     keys = [
         key_of(grouping, scope, value)
-        for scope, value in zip(scopes(store, grouping, shard, wanted), values, strict=True)
+        for scope, value in zip(scopes(files, grouping, shard, wanted), values, strict=True)
     ]
     wanted = wanted.select(*KEY).with_columns(key=pl.Series(keys, dtype=pl.Binary))
     return frame.select(*KEY, "gated").join(wanted, on=KEY, how="left", maintain_order="left")
 
 
-def scopes(store: Store, grouping: Grouping, shard: str, frame: pl.DataFrame) -> list[str]:
+def scopes(files: Files, grouping: Grouping, shard: str, frame: pl.DataFrame) -> list[str]:
     """The scope of each row: its document, the network location of its document's page, or "" for the corpus."""
     if grouping.entry.scope == "corpus":
         return [""] * frame.height
     if grouping.entry.scope == "document":
         return frame["document"].to_list()
-    pages = dict(Column(RAW, "url", "document").read(store, shard).select("document", "value").iter_rows())
+    pages = dict(PAGE.read(files, shard).select("document", "value").iter_rows())
     return [network_location(pages[document] or "") for document in frame["document"]]
 
 

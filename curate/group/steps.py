@@ -2,7 +2,7 @@
 
 What stays: a table for each shard; with ``eps`` the witnesses, which select reads; where another run can be grouped
 against this, the keys; and, last, ``group.json``. All else is there for the tables only, and is made again if they need
-it::
+it. So what stays is made from the columns of all shards, whatever it reads::
 
     keys       each chunk of shards      what is compared, sorted                 equal, near
     values     one job                   distinct fingerprints                    near in the corpus
@@ -14,9 +14,9 @@ it::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from curate.group.clusters import (
@@ -29,14 +29,16 @@ from curate.group.clusters import (
 )
 from curate.group.grouping import Grouping, range_files
 from curate.group.keys import WriteKeys, read_by
-from curate.group.matching import ConnectLinks, DistinctValues, GroupRange, LinkBand, band_count
+from curate.group.matching import ConnectLinks, CountRanges, DistinctValues, GroupRange, LinkBand, band_count
 from curate.group.membership import TablesByKey, TablesByShard, TablesOfDocuments
-from curate.ledger.job import Job, Phase, Target
-from curate.ledger.making import OneByOne
+from curate.ledger.job import FileSet, Job, Phase, Ref, Target
+from curate.ledger.making import Making, OneByOne
 from curate.recipe.measures import Group
 from curate.recipe.recipe import Resource
 from curate.report import Report
-from curate.store.chunks import RANGE, Chunk, chunks, range_names, ranges
+from curate.store import digest
+from curate.store.chunks import RANGE, Chunk, chunks, range_names
+from curate.store.files import Files
 from curate.store.store import Store
 
 ONE = "00000"
@@ -51,9 +53,12 @@ def phases(store: Store, grouping: Grouping, shards: Sequence[str], needs: Resou
     if grouping.entry.method == "eps":
         yield from _compared(layout, first=partial(_vectors, layout))
     yield _tables(layout)
-    job = Job(ONE, (Target(grouping.summary, (layout.folder("table"),)),))
-    names = tuple(chunk.name for chunk in layout.chunks)
-    yield layout.phase([job], WriteSummary(store, grouping, len(shards), names))
+    yield _summary(layout)
+
+
+def tables(store: Store, grouping: Grouping, shards: Sequence[str], needs: Resource) -> Phase:
+    """The phase that makes the tables: once it has no work left, the groups are known."""
+    return _tables(Layout(store, grouping, tuple(shards), needs))
 
 
 def witness_files(store: Store, grouping: Grouping) -> list[str]:
@@ -61,7 +66,7 @@ def witness_files(store: Store, grouping: Grouping) -> list[str]:
 
     Columns: shard, document, position, group, size, owned, rank, centroid, nearest, witnesses (ranks in the group).
     """
-    return range_files(store, grouping)
+    return range_files(Files(store), grouping)
 
 
 @dataclass(frozen=True)
@@ -73,72 +78,103 @@ class Layout:
     shards: tuple[str, ...]
     needs: Resource
 
-    @property
+    @cached_property
     def chunks(self) -> list[Chunk]:
         """The chunks of its shards."""
         return chunks(self.shards)
 
-    def folder(self, step: str) -> str:
-        """The set of all files of a step."""
-        return f"{self.grouping.home}/{step}/"
+    @cached_property
+    def corpus(self) -> FileSet:
+        """All that is compared: what stays, and looks at all shards, is made from it."""
+        files = dict.fromkeys(name for shard in self.shards for name in read_by(self.grouping, shard))
+        return FileSet(f"{self.grouping.home}/corpus", tuple(files))
 
     def files(self, step: str) -> tuple[str, ...]:
         """The files of a step that has one for each chunk."""
         return tuple(self.grouping.file(step, chunk.name) for chunk in self.chunks)
 
+    def set_of(self, step: str, files: Iterable[str]) -> FileSet:
+        """All files of a step."""
+        return FileSet(f"{self.grouping.home}/{step}", files)
+
     def phase(
         self,
         jobs: Sequence[Job],
-        work: Callable[[Job], Report],
-        step: str = "",
+        work: Callable[[Job, Making], Report],
         first: Callable[[], Iterator[Phase]] | None = None,
     ) -> Phase:
-        """Jobs with what does them; ``step``: the one whose files are complete then."""
-        seals = self.folder(step) if step else ""
-        return Phase(f"group {self.grouping.name}", jobs, OneByOne(work), self.needs, first, seals)
+        """Jobs with what does them."""
+        return Phase(f"group {self.grouping.name}", jobs, OneByOne(self.store, work), self.needs, first)
 
-    def job(self, step: str, name: str, reads: tuple[str, ...], args: Any = None) -> Job:
+    def job(self, step: str, name: str, reads: tuple[Ref, ...], args: Any = None, by: str = "") -> Job:
         """A job that makes one file of a step."""
-        return Job(name, (Target(self.grouping.file(step, name), reads),), args)
+        return Job(name, (Target(self.grouping.file(step, name), reads, by),), args)
 
     def chunk_job(self, step: str, chunk: Chunk, *more: str) -> Job:
         """A job that makes one file of a step from the shards of a chunk, and more."""
         reads = tuple(name for shard in chunk.shards for name in read_by(self.grouping, shard))
         return self.job(step, chunk.name, (*reads, *more), chunk.shards)
 
-    def table_job(self, chunk: Chunk, *more: str) -> Job:
-        """A job that makes the tables of a chunk."""
-        grouping = self.grouping
-        return Job(
-            chunk.name,
-            tuple(Target(grouping.file("table", each), (*read_by(grouping, each), *more)) for each in chunk.shards),
-        )
-
-    def range_jobs(self, step: str) -> list[Job]:
-        """A job for each range, which reads all files of a step."""
-        files = range_files(self.store, self.grouping)
-        reads = (self.folder(step), self.grouping.ranges)
-        return [Job(f"{at:05d}", (Target(file, reads),), at) for at, file in enumerate(files)]
-
 
 def _keys(layout: Layout) -> Phase:
     """What is compared, sorted."""
     jobs = [layout.chunk_job("keys", chunk) for chunk in layout.chunks]
-    return layout.phase(jobs, WriteKeys(layout.store, layout.grouping), "keys")
+    return layout.phase(jobs, WriteKeys(layout.grouping))
 
 
 def _tables(layout: Layout) -> Phase:
     """The tables, and first what only they read."""
-    store, grouping, entry = layout.store, layout.grouping, layout.grouping.entry
+    grouping, entry = layout.grouping, layout.grouping.entry
     if entry.scope == "document":
-        jobs = [layout.table_job(chunk) for chunk in layout.chunks]
-        return layout.phase(jobs, TablesOfDocuments(store, grouping), "table")
+        return layout.phase(_table_jobs(layout), TablesOfDocuments(grouping))
     compared, first = _before_tables(entry)
-    groups = layout.folder("groups")
-    jobs = [layout.table_job(chunk, grouping.file(compared, chunk.name), groups) for chunk in layout.chunks]
-    by_key = TablesByKey(store, grouping, grouping.file("groups", ONE))
-    work = by_key if first is _near_keys else TablesByShard(store, grouping, compared)
-    return layout.phase(jobs, work, "table", partial(first, layout))
+    if first is _near_keys:
+        file = grouping.file("groups", ONE)
+        return layout.phase(_table_jobs(layout, compared, file), TablesByKey(grouping, file), partial(first, layout))
+    groups = layout.set_of("groups", RangeFiles(layout.store, grouping))
+    jobs = _table_jobs(layout, compared, grouping.ranges, groups)
+    return layout.phase(jobs, TablesByShard(grouping, compared), partial(first, layout))
+
+
+def _table_jobs(layout: Layout, compared: str = "", *more: Ref) -> list[Job]:
+    """Jobs that make the tables of a chunk, which read the chunk's file of what was ``compared``, if any, and more."""
+    grouping, jobs = layout.grouping, list[Job]()
+    for chunk in layout.chunks:
+        listed = (grouping.file(compared, chunk.name), *more) if compared else ()
+        origin = (layout.corpus,) if compared else None
+        targets = (
+            Target(grouping.file("table", shard), (*read_by(grouping, shard), *listed), grouping.owned, origin)
+            for shard in chunk.shards
+        )
+        jobs.append(Job(chunk.name, tuple(targets)))
+    return jobs
+
+
+@dataclass(frozen=True)
+class RangeFiles:
+    """The files of the step ``groups``: how many there are is read when one asks, as what is ``first`` decides it."""
+
+    store: Store
+    grouping: Grouping
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return range_files(Files(self.store), self.grouping)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+
+def _summary(layout: Layout) -> Phase:
+    """What a folder says of itself: of its keys, where others may be grouped against it; else that it is whole."""
+    grouping, keys = layout.grouping, layout.files("keys") if layout.grouping.is_reference else ()
+    if keys:
+        target = Target(grouping.summary, (layout.set_of("keys", keys),))
+    else:
+        tables = tuple(grouping.file("table", shard) for shard in layout.shards)
+        target = Target(grouping.summary, made_from=(layout.set_of("table", tables),))
+    chunks = tuple(chunk.name for chunk in layout.chunks)
+    return layout.phase([Job(ONE, (target,))], WriteSummary(grouping, len(layout.shards), chunks, keys))
 
 
 def _before_tables(entry: Group) -> tuple[str, Callable[[Layout], Iterator[Phase]]]:
@@ -155,36 +191,36 @@ def _key_ranges(layout: Layout) -> Iterator[Phase]:
     if not layout.grouping.is_reference:
         yield _keys(layout)
     yield _ranges(layout, "keys")
-    jobs, keys = layout.range_jobs("keys"), layout.files("keys")
-    yield layout.phase(jobs, GroupRange(layout.store, layout.grouping, keys, len(jobs)), "groups")
+    jobs, keys = _range_jobs(layout, "keys"), layout.files("keys")
+    yield layout.phase(jobs, GroupRange(layout.grouping, keys, len(jobs)))
 
 
 def _near_keys(layout: Layout) -> Iterator[Phase]:
     """Groups of fingerprints that are near in the corpus."""
-    store, grouping = layout.store, layout.grouping
-    job = layout.job("values", ONE, (layout.folder("keys"),))
-    yield layout.phase([job], DistinctValues(store, grouping, layout.files("keys")))
+    grouping, keys = layout.grouping, layout.files("keys")
     values = grouping.file("values", ONE)
-    names = range_names(band_count(store, values, grouping.entry))
-    jobs = [layout.job("links", name, (values,), at) for at, name in enumerate(names)]
-    yield layout.phase(jobs, LinkBand(store, grouping.entry, values), "links")
+    job = layout.job("values", ONE, (layout.set_of("keys", keys),), by=grouping.owned)
+    yield layout.phase([job], DistinctValues(grouping, keys))
+    names = range_names(band_count(Files(layout.store), values, grouping.entry))
+    jobs = [layout.job("links", name, (values,), at, f"{at + 1} of {len(names)}") for at, name in enumerate(names)]
+    yield layout.phase(jobs, LinkBand(grouping.entry, values))
     links = tuple(grouping.file("links", name) for name in names)
-    job = layout.job("groups", ONE, (values, layout.folder("links")))
-    yield layout.phase([job], ConnectLinks(store, values, links), "groups")
+    job = layout.job("groups", ONE, (values, layout.set_of("links", links)))
+    yield layout.phase([job], ConnectLinks(values, links))
 
 
 def _vectors(layout: Layout) -> Iterator[Phase]:
     """Embeddings by cluster."""
-    store, grouping = layout.store, layout.grouping
+    grouping = layout.grouping
     looked = sampled_shards(layout.shards)
     jobs = [layout.chunk_job("sample", chunk) for chunk in chunks(looked)]
-    yield layout.phase(jobs, SampleVectors(store, grouping, len(looked)), "sample")
+    yield layout.phase(jobs, SampleVectors(grouping, len(looked)))
     sample = tuple(grouping.file("sample", job.name) for job in jobs)
-    job = layout.job("centroids", ONE, (layout.folder("sample"),))
-    yield layout.phase([job], FitCentroids(store, grouping.entry, sample))
+    job = layout.job("centroids", ONE, (layout.set_of("sample", sample),))
+    yield layout.phase([job], FitCentroids(grouping.entry, sample))
     centroids = grouping.file("centroids", ONE)
     jobs = [layout.chunk_job("vectors", chunk, centroids) for chunk in layout.chunks]
-    yield layout.phase(jobs, AssignVectors(store, grouping, centroids), "vectors")
+    yield layout.phase(jobs, AssignVectors(grouping, centroids))
 
 
 def _near_vectors(layout: Layout) -> Iterator[Phase]:
@@ -194,12 +230,12 @@ def _near_vectors(layout: Layout) -> Iterator[Phase]:
 
 
 def _compared(layout: Layout, first: Callable[[], Iterator[Phase]] | None = None) -> Iterator[Phase]:
-    """What is near within the clusters; ``first`` makes the embeddings by cluster."""
-    entry = layout.grouping.entry
+    """What is near within the clusters; ``first`` makes the embeddings by cluster, and what this makes stays then."""
+    entry, origin = layout.grouping.entry, (layout.corpus,) if first else None
     yield _ranges(layout, "vectors", PER_JOB, entry.clusters or 1, first)
-    jobs = layout.range_jobs("vectors")
-    work = CompareClusters(layout.store, entry, layout.files("vectors"), len(jobs))
-    yield layout.phase(jobs, work, "groups", first)
+    jobs = _range_jobs(layout, "vectors", origin)
+    work = CompareClusters(entry, layout.files("vectors"), len(jobs))
+    yield layout.phase(jobs, work, first)
 
 
 def _ranges(
@@ -210,39 +246,42 @@ def _ranges(
     first: Callable[[], Iterator[Phase]] | None = None,
 ) -> Phase:
     """Says into how many ranges the rows of a step's files are cut."""
-    job = Job(ONE, (Target(layout.grouping.ranges, (layout.folder(step),)),))
-    return layout.phase([job], CountRanges(layout.store, layout.files(step), size, most), first=first)
+    files = layout.files(step)
+    looked = files[0], files[len(files) // 2], files[-1]
+    origin = (layout.corpus,) if first else None
+    job = Job(ONE, (Target(layout.grouping.ranges, tuple(dict.fromkeys(looked)), f"{size}", origin),))
+    return layout.phase([job], CountRanges(looked, len(files), size, most), first)
 
 
-@dataclass(frozen=True)
-class CountRanges:
-    """Says into how many ranges of about ``size`` rows files are cut."""
-
-    store: Store
-    files: tuple[str, ...]
-    size: int
-    most: int
-
-    def __call__(self, job: Job) -> Report:
-        """Writes the number."""
-        (target,) = job.targets
-        self.store.put_json(target.name, {"ranges": len(ranges(self.store, self.files, self.size, self.most))})
-        return Report(job.name)
+def _range_jobs(layout: Layout, step: str, origin: tuple[Ref, ...] | None = None) -> list[Job]:
+    """A job for each range, which reads all files of a step."""
+    grouping, reads = layout.grouping, (layout.set_of(step, layout.files(step)),)
+    files = range_files(Files(layout.store), grouping)
+    owned = f" {grouping.owned}" if grouping.owned else ""
+    return [
+        Job(f"{at:05d}", (Target(file, reads, f"{at + 1} of {len(files)}{owned}", origin),), at)
+        for at, file in enumerate(files)
+    ]
 
 
 @dataclass(frozen=True)
 class WriteSummary:
-    """What a grouping's folder says of itself: ``chunks`` names its key files, if it has any."""
+    """What a grouping's folder says of itself: how many shards it is of, in which chunks, and what its ``keys`` say."""
 
-    store: Store
     grouping: Grouping
     shards: int
     chunks: tuple[str, ...]
+    keys: tuple[str, ...]
 
-    def __call__(self, job: Job) -> Report:
+    def __call__(self, job: Job, making: Making) -> Report:
         """Writes it."""
         (target,) = job.targets
         entry = self.grouping.entry.model_dump(mode="json", exclude={"keep"}, exclude_none=True)
-        about = {"name": self.grouping.name, "keys": self.grouping.keys, "group": entry}
-        self.store.put_json(target.name, about | {"shards": self.shards, "chunks": self.chunks})
+        about: dict[str, Any] = {"name": self.grouping.name, "keys": self.grouping.keys, "group": entry}
+        about |= {"shards": self.shards, "chunks": list(self.chunks)}
+        if self.keys:
+            for name in self.keys:
+                making.files.notes(name)
+            about["keys_content"] = digest.of_files(making.files.contents).hex()
+        making.write_json(target.name, about)
         return Report(job.name)

@@ -8,7 +8,7 @@ on what the last one wrote. What is temporary is made ``first`` of a phase that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from os.path import commonprefix
 from typing import Any, Protocol
@@ -20,10 +20,13 @@ from curate.store.files import Expected
 
 @dataclass(frozen=True, eq=False)
 class FileSet:
-    """Several files that stand for one: what is made from all of them notes one digest. Two are never equal."""
+    """Several files that stand for one: what is made from all of them notes one digest. Two are never equal.
+
+    ``files`` that are only read, and made from nothing, may be found out when they are asked for.
+    """
 
     name: str
-    files: tuple[str, ...]
+    files: Iterable[str]
 
 
 Ref = str | FileSet

@@ -102,7 +102,7 @@ class Ledger:
         wrong = self.inventory.company(found) if isinstance(found, Entry) else found
         return f"reads {name}: {wrong.why}" if isinstance(wrong, Fault) else ""
 
-    def _digest(self, refs: Sequence[Ref]) -> bytes:
+    def _digest(self, refs: Iterable[Ref]) -> bytes:
         """One digest of the content of files and sets; b"" if that is not known of all."""
         contents = dict[str, bytes]()
         for ref in refs:

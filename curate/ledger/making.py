@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import pyarrow as pa
 
@@ -20,6 +20,8 @@ from curate.store import digest, record, table
 from curate.store.files import Files
 from curate.store.notes import spelled
 from curate.store.store import Store
+
+Value = TypeVar("Value")
 
 
 class Making:
@@ -92,6 +94,26 @@ class Making:
     def __exit__(self, *_: object) -> None:
         for part in self.files.own.values():
             part.unlink(missing_ok=True)
+
+
+class Held(Generic[Value]):
+    """What a worker keeps of some files from job to job; made again for a job to which they say something else."""
+
+    def __init__(self, *names: str) -> None:
+        self._contents, self._value = dict.fromkeys(names, b""), list[Value]()
+
+    def get(self, files: Files, make: Callable[[Files], Value]) -> Value:
+        """What ``make`` made of the files; it reads all of them, and the job has read them too.
+
+        Raises:
+            ChangedFile: they are not what was expected.
+        """
+        if not self._value or not all(files.expects(name, content) for name, content in self._contents.items()):
+            self._value = [make(files)]
+            self._contents = {name: files.contents[name] for name in self._contents}
+        for name, content in self._contents.items():
+            files.saw(name, content)
+        return self._value[0]
 
 
 @dataclass(frozen=True)

@@ -92,9 +92,13 @@ class Files:
         """
         if name in self.own:
             return
-        if self._marks and mark(name, content) not in self._marks:
+        if not self.expects(name, content):
             raise ChangedFile(f"{self.store.path(name)} changed while this run went on; run the same command again")
         self.contents[name] = content
+
+    def expects(self, name: str, content: bytes) -> bool:
+        """Whether a file may say this; where there is one digest for all, only ``compare`` tells."""
+        return not self._marks or mark(name, content) in self._marks
 
     def compare(self) -> None:
         """Compares all that was read with what was expected, where that is one digest.
