@@ -20,8 +20,8 @@ OWN = ("scores", "groups", "verdicts", "out")
 
 def home(name: str) -> str:
     """The folder that a stage fills which a file lies in; "" for none."""
-    first, *rest = name.split("/")[:-1]
-    return first if first == RAW else f"{first}/{rest[0]}" if first in OWN and rest else ""
+    first, second, *more = [*name.split("/"), ""]
+    return RAW if first == RAW and second else f"{first}/{second}" if first in OWN and second and any(more) else ""
 
 
 @dataclass
