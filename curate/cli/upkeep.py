@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 def verify(
     folder: Annotated[str, typer.Argument(metavar="RUN", help="The run: a folder or URL.", show_default=False)],
     recipe: Annotated[
-        Path | None, typer.Argument(help="The recipe to judge by. [default: the one used last]", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="[RECIPE]", help="The recipe to judge by, if not the one used last.", show_default=False
+        ),
     ] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Remove what is damaged, so that it is made again.")] = False,
     limit: Limit = None,
@@ -38,7 +41,9 @@ def verify(
     Examples:
         curate verify runs/mmc4
 
-        curate verify s3://bucket/coyo pipelines/coyo.yaml --set keep.4.min=0.3 --repair
+        curate verify runs/mmc4 --repair
+
+        curate verify s3://bucket/coyo pipelines/coyo.yaml --set keep.4.min=0.3
     """
     from curate.inspect.repair import repair as repaired
     from curate.inspect.verify import verify as verified

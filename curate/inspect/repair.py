@@ -11,34 +11,23 @@ from collections.abc import Sequence
 from curate.fetch.salvage import set_aside
 from curate.inspect.targets import home
 from curate.inspect.verify import Finding, stem
-from curate.run.plan import PLAN
 from curate.store.raw_shard import RAW
 from curate.store.store import Store
-
-ROWS = "plan.parquet"
 
 
 def repair(store: Store, damaged: Sequence[Finding]) -> list[tuple[str, str]]:
     """Takes damaged files away; the files that went, each with what became of it."""
-    names = dict.fromkeys(each.name for each in damaged)
     done = list[tuple[str, str]]()
-    for name in names:
-        folder, kept = home(name), ""
-        if folder == RAW and name.endswith(".tar") and f"{RAW}/{stem(name)}.parquet" not in names:
+    for name in dict.fromkeys(each.name for each in damaged):
+        if home(name) == RAW and name.endswith(".tar"):
             set_aside(store, stem(name))
-            kept = "set aside: the next fetch keeps every picture in it that is good"
+            done.append((name, "set aside: the next fetch keeps every picture in it that is good"))
         else:
             store.remove(name)
-        done.append((name, kept or "removed"))
-        for more in also(name, folder):
-            if more not in names and store.exists(more):
-                store.remove(more)
-                done.append((more, f"removed, as it speaks of {name.rpartition('/')[2]}"))
+            done.append((name, "removed"))
+    for folder in {home(name) for name, _ in done if name.startswith("out/")}:
+        index = f"{folder}/index.json"
+        if store.exists(index):
+            store.remove(index)
+            done.append((index, "removed, as it says that the output is complete"))
     return done
-
-
-def also(name: str, folder: str) -> list[str]:
-    """What cannot stay without a file: what says that others are complete."""
-    if folder.startswith("out/"):
-        return [f"{folder}/index.json"]
-    return [PLAN] if name == ROWS else []

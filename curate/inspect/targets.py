@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from curate.group import steps
 from curate.ledger.job import Phase, Target
 from curate.pack import pack
-from curate.run.plan import PLAN
+from curate.run.plan import PLAN, SLICES
 from curate.run.run import SMALL, Run
 from curate.select import verdicts
 from curate.store.digest import DamagedFile, ForeignFile
+from curate.store.files import Files
 from curate.store.raw_shard import RAW
+from curate.store.store import Store
 
 OWN = ("scores", "groups", "verdicts", "out")
 """Folders in which each recipe has folders of its own."""
@@ -53,14 +55,10 @@ class Targets:
 def targets_of(run: Run, files: Collection[str]) -> Targets:
     """The targets of a run, of which these files are there."""
     found = Targets()
-    if PLAN not in files:
-        found.ends[""] = [PLAN]
+    if lost := lost_plan(run.store):
+        found.ends[""] = [lost]
         return found
-    try:
-        shards = [part.shard for part in run.plan.slices]
-    except (DamagedFile, ForeignFile, FileNotFoundError):
-        found.ends[""] = [PLAN, "plan.parquet"]
-        return found
+    shards = [part.shard for part in run.plan.slices]
     found.take(RAW, run.fetching())
     found.take("scores", run.scoring())
     run = run.over(judged_shards(run, shards, found, files))
@@ -71,6 +69,18 @@ def targets_of(run: Run, files: Collection[str]) -> Targets:
         found.take(decision.folder, verdicts.phases(run.store, decision, run.scored, SMALL))
         found.take(output.folder, pack.phases(run.store, output, run.scored, SMALL))
     return found
+
+
+def lost_plan(store: Store) -> str:
+    """The file of the plan that is gone, or not what it should be; "" if both are good. A run would plan again."""
+    last, read = PLAN, Files(store)
+    try:
+        noted = read.json(PLAN)["slices"]
+        last = SLICES
+        read.read(SLICES)
+        return "" if read.contents[SLICES].hex() == noted else SLICES
+    except (DamagedFile, ForeignFile, FileNotFoundError):
+        return last
 
 
 def judged_shards(run: Run, planned: list[str], found: Targets, files: Collection[str]) -> list[str]:

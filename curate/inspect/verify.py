@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from curate.fetch.salvage import SUFFIX
 from curate.inspect.reading import Reading, Watching, read_all, walked
 from curate.inspect.targets import Targets, home, targets_of
 from curate.ledger.inventory import Fault
@@ -19,7 +20,7 @@ from curate.ledger.job import FileSet, Ref, Target
 from curate.ledger.ledger import DAMAGED, FOREIGN, GOOD, MISSING, STALE, Ledger, files
 from curate.ledger.summary import FOLDER
 from curate.report import Beside, Entry
-from curate.run.plan import PLAN
+from curate.run.plan import PLAN, SLICES
 from curate.run.run import Run
 from curate.store.digest import DamagedFile
 from curate.store.files import Files
@@ -29,8 +30,6 @@ from curate.store.store import Store
 UNUSED, UNJUDGED = "unused", "not judged"
 WRONG = (DAMAGED, FOREIGN, MISSING, STALE)
 """States that need something to be done, in the order in which people want to know."""
-SALVAGE = ".salvage.tar"
-"""How the name ends of a tar that was set aside for its good pictures."""
 LOST, UNMADE = "it is not what was written", "no stage of this recipe makes it"
 
 
@@ -146,8 +145,11 @@ class Sorting:
         transient = {name.rpartition("/")[0] for name in self.targets.passing}
         entries = {name: each.says for name, each in self.readings.items() if isinstance(each.says, Entry)}
         ours, beside = set(map(home, entries)), {each.name for entry in entries.values() for each in entry.beside}
-        if PLAN not in self.readings:
-            self.put(PLAN, MISSING)
+        for name in self.targets.ends.get("", ()):  # the plan
+            if name not in self.readings:
+                self.put(name, MISSING)
+            elif isinstance(self.says(name), Entry):
+                self.put(name, STALE)
         for name in self.readings.keys() - self.findings.keys() - beside:
             says, folder = self.says(name), home(name)
             if isinstance(says, Fault):
@@ -231,10 +233,10 @@ def stem(name: str) -> str:
 def is_known(name: str) -> bool:
     """Whether a file is one of those that belong to a run and are no target of any stage."""
     folder, _, file = name.rpartition("/")
-    if name in (PLAN, "plan.parquet", "latest.json"):
+    if name in (PLAN, SLICES, "latest.json"):
         return True
     if folder == FOLDER:
         return file.endswith(".parquet")
     if folder == RAW:
-        return file.endswith(SALVAGE)
+        return file.endswith(SUFFIX)
     return file == "scorer.json" and home(name) == folder and folder.startswith("scores/")

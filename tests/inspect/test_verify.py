@@ -10,6 +10,7 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -23,6 +24,7 @@ from curate.inspect.repair import repair
 from curate.inspect.verify import UNJUDGED, Finding, Verified, verify
 from curate.ledger.ledger import DAMAGED, FOREIGN, GOOD, MISSING, STALE
 from curate.recipe.recipe import Recipe
+from curate.store import digest, table
 from curate.store.store import Store
 
 SHARDS = 3
@@ -67,7 +69,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pages = [page(f"Text {at} of {shard}.", Image(url), scores={-1: {"rank": 0.5}}) for at, url in enumerate(urls)]
         pictures = {url: picture(10 * shard + at // 2, 40 + at) for at, url in enumerate(urls)}
         raw_shard(store, pages, pictures, COLUMNS, shard=f"{shard:08d}")
-    store.put_json("plan.json", {"shards": SHARDS})
+    (folder / "plan.parquet").write_bytes(table.encode(pa.table({"shard": [1]}), content="00" * digest.SIZE))
+    store.put_json("plan.json", {"slices": "00" * digest.SIZE})
     finish(folder)
     return folder
 
@@ -116,6 +119,7 @@ def test_an_untouched_run_is_good(folder: Path) -> None:
 
 KINDS = [
     "plan.json",
+    "plan.parquet",
     "raw/00000001.parquet",
     "raw/00000001.tar",
     "scores/source/00000001.parquet",
@@ -322,7 +326,7 @@ def test_the_command_is_judged_by_the_recipe_and_changes_that_are_given(world: W
     assert "--set keep.0.min=31" in said
 
 
-@pytest.mark.parametrize("name", ["latest.json", "plan.json"])
+@pytest.mark.parametrize("name", ["latest.json", "plan.json", "plan.parquet"])
 def test_notes_of_the_run_itself_are_mended(name: str, world: World, tmp_path: Path) -> None:
     run = copy(world.folder / "run", tmp_path / "run")
     flip(run / name, 99)
