@@ -20,15 +20,15 @@ import numpy.typing as npt
 import polars as pl
 
 from curate.ledger.job import Job, Phase, Target
-from curate.ledger.making import OneByOne
+from curate.ledger.making import Held, Making, OneByOne
 from curate.recipe.recipe import Resource
 from curate.report import Report
-from curate.select.binding import BoundBalance
+from curate.select.binding import BY, BoundBalance
 from curate.select.decide import Removal
 from curate.select.judge import Judge
-from curate.store import table
 from curate.store.chunks import Chunk
 from curate.store.columns import KEY, Column
+from curate.store.files import Files
 from curate.store.store import Store
 
 Numbers = npt.NDArray[np.float64]
@@ -61,21 +61,29 @@ def draw(document: str, position: int, seed: int = 0) -> float:
 class Balancer:
     """Removes texts of which there are too many; ``verdicts`` is the folder of the decision."""
 
-    store: Store
     bound: BoundBalance
     verdicts: str
 
+    @property
+    def total(self) -> str:
+        """The file that says how often there is each entry."""
+        return f"{self.verdicts}/balance/total.parquet"
+
     def made(self, _: str) -> tuple[str, ...]:
         """See ``Remover``."""
-        return (f"{self.verdicts}/balance/total.parquet",)
+        return (self.total,)
 
     def columns(self) -> tuple[Column, ...]:
         """See ``Remover``."""
         return (self.bound.column,)
 
-    def removal(self, shard: str, content: str) -> Removal:
+    def origin(self, _: Store, shards: Sequence[str]) -> tuple[str, ...]:
         """See ``Remover``."""
-        entries, p = self.bound.column.read(self.store, shard, content), self.probabilities
+        return tuple(self.bound.column.file(shard) for shard in shards)
+
+    def removal(self, files: Files, shard: str) -> Removal:
+        """See ``Remover``."""
+        entries, p = self.bound.column.read(files, shard), self._held.get(files, self._probabilities)
 
         def gone(left: pl.DataFrame) -> pl.DataFrame:
             found = left.select(KEY).join(entries, on=KEY, how="left", maintain_order="left")
@@ -88,23 +96,24 @@ class Balancer:
         return Removal("text", "text: balance", gone)
 
     @cached_property
-    def probabilities(self) -> Numbers:
-        """With which probability each entry keeps a text; looked up once."""
-        with self.store.local(self.made("")[0]) as path:
-            counts = table.read(path)
+    def _held(self) -> Held[Numbers]:
+        return Held(self.total)
+
+    def _probabilities(self, files: Files) -> Numbers:
+        """With which probability each entry keeps a text."""
+        counts = files.read(self.total)
         return probabilities(spread(counts["entry"].to_numpy(), counts["count"].to_numpy()), self.bound.balance.most)
 
-    def phases(self, judge: Judge, several: Sequence[Chunk], needs: Resource) -> Iterator[Phase]:
+    def phases(self, judge: Judge, store: Store, several: Sequence[Chunk], needs: Resource) -> Iterator[Phase]:
         """See ``Remover``."""
-        folder = f"{self.verdicts}/balance/entries/"
-        files = tuple(f"{folder}{each.name}.parquet" for each in several)
+        files = tuple(f"{self.verdicts}/balance/entries/{each.name}.parquet" for each in several)
         counting = [
-            Job(each.name, (Target(file, judge.reads_of(each.shards, self.bound.column)),), each.shards)
+            Job(each.name, (Target(file, judge.reads(*each.shards, more=(self.bound.column,)), BY),), each.shards)
             for each, file in zip(several, files, strict=True)
         ]
-        first = Phase("select balance", counting, OneByOne(CountEntries(self, judge)), needs, seals=folder)
-        total = Job("total", (Target(self.made("")[0], (folder,)),))
-        yield Phase("select balance", [total], OneByOne(AddEntries(self.store, files)), needs, lambda: iter([first]))
+        first = Phase("select balance", counting, OneByOne(store, CountEntries(self, judge)), needs)
+        total = Job("total", (Target(self.total, files, BY),))
+        yield Phase("select balance", [total], OneByOne(store, AddEntries(files)), needs, lambda: iter([first]))
 
 
 def spread(entries: npt.NDArray[np.int64], counts: Counts) -> Counts:
@@ -121,15 +130,15 @@ class CountEntries:
     balancer: Balancer
     judge: Judge
 
-    def __call__(self, job: Job) -> Report:
+    def __call__(self, job: Job, making: Making) -> Report:
         """Writes entry, count."""
-        store, total = self.balancer.store, np.zeros(0, np.int64)
+        total = np.zeros(0, np.int64)
         for shard in job.args:
-            left, content = self.judge.survivors(shard, "text")
-            entries = self.balancer.bound.column.read(store, shard, content)
+            left = self.judge.survivors(making.files, shard, "text")
+            entries = self.balancer.bound.column.read(making.files, shard)
             here = counted(left.select(KEY).join(entries, on=KEY, how="left")["value"], len(total))
             total = here + np.pad(total, (0, len(here) - len(total)))
-        write(store, job, total)
+        write(making, job, total)
         return Report(job.name)
 
 
@@ -137,24 +146,21 @@ class CountEntries:
 class AddEntries:
     """Adds up the counts in ``files``."""
 
-    store: Store
     files: tuple[str, ...]
 
-    def __call__(self, job: Job) -> Report:
+    def __call__(self, job: Job, making: Making) -> Report:
         """Writes entry, count; holds one chunk at a time."""
         total = np.zeros(0, np.int64)
         for name in self.files:
-            with self.store.local(name) as path:
-                found = table.read(path)
+            found = making.files.read(name)
             here = spread(found["entry"].to_numpy(), found["count"].to_numpy())
             total = np.pad(total, (0, max(0, len(here) - len(total))))
             total[: len(here)] += here
-        write(self.store, job, total)
+        write(making, job, total)
         return Report(job.name)
 
 
-def write(store: Store, job: Job, counts: Counts) -> None:
+def write(making: Making, job: Job, counts: Counts) -> None:
     """Writes the counts that are not 0."""
     found = pl.DataFrame({"entry": np.flatnonzero(counts), "count": counts[counts > 0]})
-    with store.writing(job.targets[0].name) as path:
-        table.write(path, found.cast(pl.Int64).to_arrow())
+    making.write(job.targets[0].name, found.cast(pl.Int64).to_arrow())

@@ -15,6 +15,11 @@ from curate.score.scorer import Scorer
 from curate.select.decide import Addition, BoundRule
 from curate.store.columns import Column, folders_of
 
+VERSION = 1
+"""Of this wing: a change that gives other verdicts counts it up, and all of its files are made again."""
+BY = f"select {VERSION}"
+"""What every file of this wing says that it was made by; its name says the rest."""
+
 
 @dataclass(frozen=True)
 class BoundBalance:
@@ -38,6 +43,16 @@ class Decision:
     empty: str = "drop"
     groups: tuple[Grouping, ...] = ()
     balance: BoundBalance | None = None
+
+    @property
+    def tops(self) -> tuple[Column, ...]:
+        """The columns of which thresholds have to be found first."""
+        return tuple(each.column for each in self.rules if each.rule.top is not None)
+
+    @property
+    def rules_file(self) -> str:
+        """The file that says the rules, and the thresholds that were found."""
+        return f"{self.folder}/rules.json"
 
 
 def decision(

@@ -13,29 +13,45 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curate.ledger.job import Job, Phase, Target
-from curate.ledger.making import OneByOne
+from curate.ledger.job import FileSet, Job, Phase, Target
+from curate.ledger.making import Making, OneByOne
 from curate.recipe.recipe import Resource
 from curate.report import Report
-from curate.store import table
-from curate.store.chunks import Chunk
+from curate.select.binding import BY
+from curate.store.chunks import Chunk, chunks
 from curate.store.store import Store
 
 ENDED = ["kind", "state", "reason"]
 ORDER = {"document": 0, "image": 1, "text": 2, "reject": 3}
 
 
-def phases(store: Store, verdicts: str, several: Sequence[Chunk], needs: Resource) -> Iterator[Phase]:
-    """Writes ``funnel.json``; ``verdicts`` is a folder of which all tables are there, and sealed."""
-    folder = f"{verdicts}/counts/"
-    files = tuple(f"{folder}{each.name}.json" for each in several)
-    counting = [
-        Job(each.name, (Target(file, (f"{verdicts}/",)),), each.shards)
-        for each, file in zip(several, files, strict=True)
-    ]
-    first = Phase("select counts", counting, OneByOne(CountVerdicts(store, verdicts)), needs, seals=folder)
-    total = Job("funnel", (Target(f"{verdicts}/funnel.json", (folder,)),))
-    yield Phase("select funnel", [total], OneByOne(AddCounts(store, files)), needs, lambda: iter([first]))
+def phases(store: Store, verdicts: str, shards: Sequence[str], needs: Resource) -> Iterator[Phase]:
+    """Writes ``funnel.json``; ``verdicts`` is a folder with a table for each of the shards."""
+
+    def counting() -> Iterator[Phase]:
+        jobs = [
+            Job(each.name, (Target(_counts(verdicts, each), _tables(verdicts, each.shards), BY),), each.shards)
+            for each in chunks(shards)
+        ]
+        yield Phase("select counts", jobs, OneByOne(store, CountVerdicts(verdicts)), needs)
+
+    job = Job("funnel", (target(verdicts, shards),))
+    worker = OneByOne(store, AddCounts(tuple(_counts(verdicts, each) for each in chunks(shards))))
+    yield Phase("select funnel", [job], worker, needs, counting)
+
+
+def target(verdicts: str, shards: Sequence[str]) -> Target:
+    """``funnel.json``: an object with the list ``funnel``. It is good if it counts the verdicts as they are."""
+    reads = tuple(_counts(verdicts, each) for each in chunks(shards))
+    return Target(f"{verdicts}/funnel.json", reads, BY, (FileSet("verdicts", _tables(verdicts, shards)),))
+
+
+def _counts(verdicts: str, chunk: Chunk) -> str:
+    return f"{verdicts}/counts/{chunk.name}.json"
+
+
+def _tables(verdicts: str, shards: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{verdicts}/{shard}.parquet" for shard in shards)
 
 
 def funnel(counts: Iterable[Sequence[Sequence[Any]]]) -> list[dict[str, Any]]:
@@ -52,18 +68,16 @@ def funnel(counts: Iterable[Sequence[Sequence[Any]]]) -> list[dict[str, Any]]:
 class CountVerdicts:
     """Counts the verdicts of a chunk of shards."""
 
-    store: Store
     verdicts: str
 
-    def __call__(self, job: Job) -> Report:
-        """Writes kind, state, reason and how many rows ended like that."""
+    def __call__(self, job: Job, making: Making) -> Report:
+        """Writes ``counts``: kind, state, reason and how many rows ended like that."""
         total = Counter[tuple[str, str, str | None]]()
-        for shard in job.args:
-            with self.store.local(f"{self.verdicts}/{shard}.parquet") as path:
-                found = table.read(path, ENDED).group_by(ENDED, maintain_order=True).len()
+        for name in _tables(self.verdicts, job.args):
+            found = making.files.read(name, ENDED).group_by(ENDED, maintain_order=True).len()
             for kind, state, reason, count in found.iter_rows():
                 total[kind, state, reason] += count
-        self.store.put_json(job.targets[0].name, [[*ended, count] for ended, count in total.items()])
+        making.write_json(job.targets[0].name, {"counts": [[*ended, count] for ended, count in total.items()]})
         return Report(job.name)
 
 
@@ -71,10 +85,10 @@ class CountVerdicts:
 class AddCounts:
     """Adds up the counts in ``files``."""
 
-    store: Store
     files: tuple[str, ...]
 
-    def __call__(self, job: Job) -> Report:
+    def __call__(self, job: Job, making: Making) -> Report:
         """Writes the funnel."""
-        self.store.put_json(job.targets[0].name, funnel(self.store.get_json(name) for name in self.files))
+        added_up = funnel(making.files.json(name)["counts"] for name in self.files)
+        making.write_json(job.targets[0].name, {"funnel": added_up})
         return Report(job.name)

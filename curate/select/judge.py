@@ -9,16 +9,17 @@ from typing import Protocol
 
 import polars as pl
 
-from curate.ledger.job import Phase
+from curate.ledger.job import FileSet, Phase
+from curate.ledger.making import Held
 from curate.plugin import Kind
 from curate.recipe.recipe import Resource
 from curate.report import conserve
 from curate.select.binding import Decision
 from curate.select.decide import BoundRule, Removal, additions, decide, ruled, survivors
 from curate.select.top import with_thresholds
-from curate.store import table
 from curate.store.chunks import Chunk
 from curate.store.columns import Column
+from curate.store.files import Files
 from curate.store.raw_shard import RAW
 from curate.store.store import Store
 
@@ -26,86 +27,106 @@ from curate.store.store import Store
 class Remover(Protocol):
     """What goes for the sake of others in the whole run, and the jobs that find that out."""
 
-    def removal(self, shard: str, content: str) -> Removal:
-        """What is to be removed from one shard, of this content."""
-
-    def made(self, shard: str) -> tuple[str, ...]:
-        """The files that its own jobs made for that."""
+    def removal(self, files: Files, shard: str) -> Removal:
+        """What is to be removed from one shard."""
 
     def columns(self) -> tuple[Column, ...]:
         """The columns of each shard that it looks at when it removes."""
 
-    def phases(self, judge: Judge, several: Sequence[Chunk], needs: Resource) -> Iterator[Phase]:
-        """The jobs that make those files; ``judge`` knows what is left before."""
+    def made(self, shard: str) -> tuple[str, ...]:
+        """The temporary files that its own jobs made for that."""
+
+    def origin(self, store: Store, shards: Sequence[str]) -> tuple[str, ...]:
+        """The permanent files that its own jobs read, besides those that the judge reads."""
+
+    def phases(self, judge: Judge, store: Store, several: Sequence[Chunk], needs: Resource) -> Iterator[Phase]:
+        """Those jobs; ``judge`` knows what is left before."""
 
 
 @dataclass(frozen=True)
 class Judge:
     """A decision, and who removes what of what its rules leave, in order."""
 
-    store: Store
     decision: Decision
     removers: tuple[Remover, ...] = ()
 
-    def phases(self, several: Sequence[Chunk], needs: Resource) -> Iterator[Phase]:
+    def phases(self, store: Store, several: Sequence[Chunk], needs: Resource) -> Iterator[Phase]:
         """What the removers have to find out, each after those before it."""
         for at, remover in enumerate(self.removers):
-            yield from remover.phases(replace(self, removers=self.removers[:at]), several, needs)
+            yield from remover.phases(replace(self, removers=self.removers[:at]), store, several, needs)
 
-    def verdicts(self, shard: str) -> pl.DataFrame:
+    def verdicts(self, files: Files, shard: str) -> pl.DataFrame:
         """The verdict on each row of a shard."""
-        raw, content = self._raw(shard)
-        found = decide(ruled(raw, self.rules, *self._looked_up(shard, content)))
+        raw = self._raw(files, shard)
+        found = decide(self._ruled(files, shard, raw))
         conserve("segments", shard, raw.height, found.height)
         return found.with_columns(reason=pl.coalesce("reason", raw["said"]))
 
-    def survivors(self, shard: str, kind: Kind) -> tuple[pl.DataFrame, str]:
-        """What rules and removers leave of a kind in a shard, and the hash of what that holds."""
-        raw, content = self._raw(shard)
-        return survivors(ruled(raw, self.rules, *self._looked_up(shard, content)), kind), content
+    def survivors(self, files: Files, shard: str, kind: Kind) -> pl.DataFrame:
+        """What rules and removers leave of a kind in a shard."""
+        return survivors(self._ruled(files, shard, self._raw(files, shard)), kind)
 
-    def reads(self, shard: str) -> tuple[str, ...]:
-        """The files that verdicts on a shard are made from."""
+    def permanent(self, shard: str) -> tuple[str, ...]:
+        """The files that verdicts on a shard are made from, and that stay."""
+        top = (self.decision.rules_file,) if self.decision.tops else ()
+        return (*self._tables(shard), *top)
+
+    def reads(self, *shards: str, more: Sequence[Column] = ()) -> tuple[str, ...]:
+        """The files that are opened for verdicts on some shards; ``more``: columns that are read besides."""
+        found = dict[str, None]()
+        for shard in shards:
+            found |= dict.fromkeys(self.permanent(shard))
+            found |= dict.fromkeys(name for remover in self.removers for name in remover.made(shard))
+            found |= dict.fromkeys(column.file(shard) for column in more)
+        return tuple(found)
+
+    def beyond(self, store: Store, shards: Sequence[str]) -> tuple[FileSet, ...]:
+        """The permanent files of all shards from which removers know what goes from any; none if they need not."""
+        found = dict[str, None]()
+        for at, remover in enumerate(self.removers):
+            if origin := remover.origin(store, shards):
+                before = replace(self, removers=self.removers[:at])
+                found |= dict.fromkeys(name for shard in shards for name in before._tables(shard))
+                found |= dict.fromkeys(origin)
+        return (FileSet("shards", tuple(found)),) if found else ()
+
+    def _tables(self, shard: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([f"{RAW}/{shard}.parquet", *(column.file(shard) for column in self._columns)]))
+
+    @cached_property
+    def _columns(self) -> list[Column]:
+        """The columns of each shard that are looked at."""
         columns = [each.column for each in self.decision.rules if each.folder]
         columns += [column for each in self.decision.adds for column in (each.text, each.image)]
         columns += [column for remover in self.removers for column in remover.columns()]
-        files = dict.fromkeys([f"{RAW}/{shard}.parquet", *(column.file(shard) for column in columns)])
-        return (*files, *self.made(shard))
-
-    def reads_of(self, shards: Sequence[str], *more: Column) -> tuple[str, ...]:
-        """The files that verdicts on several shards, and what more is asked of them, are made from."""
-        columns = (column.file(shard) for shard in shards for column in more)
-        return tuple(dict.fromkeys([*(name for shard in shards for name in self.reads(shard)), *columns]))
-
-    def made(self, shard: str) -> tuple[str, ...]:
-        """Those of them that were made only to decide; they are the same for all shards of a chunk."""
-        top = any(each.rule.top is not None for each in self.decision.rules)
-        made = [name for remover in self.removers for name in remover.made(shard)]
-        return (*([f"{self.decision.folder}/rules.json"] if top else []), *made)
+        return list(dict.fromkeys(columns))
 
     @cached_property
-    def rules(self) -> tuple[BoundRule, ...]:
-        """The rules with their thresholds, looked up once."""
-        return with_thresholds(self.store, self.decision)
+    def _held(self) -> Held[tuple[BoundRule, ...]]:
+        return Held(*([self.decision.rules_file] if self.decision.tops else []))
 
-    def _looked_up(
-        self, shard: str, content: str
-    ) -> tuple[list[pl.DataFrame | None], str, list[Removal], pl.DataFrame | None]:
-        """What ``decide`` and ``ruled`` ask for besides rows and rules."""
-        values = [each.column.read(self.store, shard, content) if each.folder else None for each in self.rules]
-        removals = [remover.removal(shard, content) for remover in self.removers]
+    def _ruled(self, files: Files, shard: str, raw: pl.DataFrame) -> pl.DataFrame:
+        """The rows after rules and removers."""
+        rules = self._held.get(files, lambda files: with_thresholds(files, self.decision))
         adds = self.decision.adds
-        read = [[column.read(self.store, shard, content) for column in (each.text, each.image)] for each in adds]
-        return values, self.decision.empty, removals, additions(adds, [(texts, found) for texts, found in read])
+        named = {each.column for each in rules if each.folder} | {
+            each for add in adds for each in (add.text, add.image)
+        }
+        # table by table, that of the shard first: it was read just now
+        in_order = sorted(named, key=lambda each: (each.folder != RAW, each.file(shard)))
+        found = {column: column.read(files, shard) for column in in_order}
+        values = [found[each.column] if each.folder else None for each in rules]
+        removals = [remover.removal(files, shard) for remover in self.removers]
+        added = additions(adds, [(found[each.text], found[each.image]) for each in adds])
+        return ruled(raw, rules, values, self.decision.empty, removals, added)
 
-    def _raw(self, shard: str) -> tuple[pl.DataFrame, str]:
-        """The rows of a raw shard with what decisions look at, and its content's hash."""
+    def _raw(self, files: Files, shard: str) -> pl.DataFrame:
+        """The rows of a raw shard with what decisions look at."""
         columns = ["document", "position", "kind", "status", "bytes", "original_width", "original_height"]
-        with self.store.local(f"{RAW}/{shard}.parquet") as path:
-            found, content = table.read(path, [*columns, "text"]), table.note(path, "content")
+        found = files.read(f"{RAW}/{shard}.parquet", [*columns, "text"])
         length = pl.col("text").str.len_bytes().fill_null(0)
         said = pl.when(kind="reject").then(reject_class())
-        return found.select(*columns, length=length, said=said).with_row_index("row"), content
+        return found.select(*columns, length=length, said=said).with_row_index("row")
 
 
 def reject_class() -> pl.Expr:

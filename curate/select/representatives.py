@@ -20,15 +20,17 @@ import pyarrow.dataset as ds
 
 from curate.group.grouping import Grouping
 from curate.group.steps import witness_files
-from curate.ledger.job import Job, Phase, Target
-from curate.ledger.making import OneByOne
+from curate.ledger.job import FileSet, Job, Phase, Ref, Target
+from curate.ledger.making import Making, OneByOne
 from curate.recipe.recipe import Resource
 from curate.report import Report
+from curate.select.binding import BY
 from curate.select.decide import Removal
 from curate.select.judge import Judge
-from curate.store import schema, table
-from curate.store.chunks import ROW_GROUP, Chunk, chunk_of, ranges, rows
-from curate.store.columns import KEY, Column, StaleScores
+from curate.store import schema
+from curate.store.chunks import ROW_GROUP, Chunk, chunk_of, range_count
+from curate.store.columns import KEY, Column
+from curate.store.files import Files
 from curate.store.store import Store
 
 WINS = {"by": ["rank", "more", *KEY], "descending": [True, True, False, False], "nulls_last": True}
@@ -40,7 +42,6 @@ REMOVED = pa.schema([pa.field("shard", pa.string(), nullable=False), *schema.KEY
 class Representatives:
     """A group of which only some members stay; ``verdicts`` is the folder of the decision."""
 
-    store: Store
     grouping: Grouping
     verdicts: str
 
@@ -49,63 +50,74 @@ class Representatives:
         """Whether every group lies within one shard."""
         return self.grouping.entry.scope == "document"
 
-    def folder(self, what: str) -> str:
-        """Where its candidates, or what goes, lie."""
-        return f"{self.verdicts}/{what}/{self.grouping.name}"
+    def file(self, what: str, name: str) -> str:
+        """A file of its candidates, or of what goes."""
+        return f"{self.verdicts}/{what}/{self.grouping.name}/{name}.parquet"
 
     def made(self, shard: str) -> tuple[str, ...]:
         """See ``Remover``."""
-        return () if self.local else (f"{self.folder('removed')}/{chunk_of(shard)}.parquet",)
+        return () if self.local else (self.file("removed", chunk_of(shard)),)
 
     def columns(self) -> tuple[Column, ...]:
         """See ``Remover``."""
         return members(self.grouping) if self.local else ()
 
-    def removal(self, shard: str, content: str) -> Removal:
+    def origin(self, store: Store, shards: Sequence[str]) -> tuple[str, ...]:
         """See ``Remover``."""
-        chosen = self._within(shard, content) if self.local else self._found(shard, content)
+        if self.local:
+            return ()
+        tables = (column.file(shard) for shard in shards for column in members(self.grouping))
+        return (*tables, *(witness_files(store, self.grouping) if self.grouping.entry.method == "eps" else ()))
+
+    def removal(self, files: Files, shard: str) -> Removal:
+        """See ``Remover``."""
+        chosen = self._within(files, shard) if self.local else self._found(files, shard)
         return Removal(self.grouping.kind, f"{self.grouping.kind}: duplicate ({self.grouping.name})", chosen)
 
-    def _within(self, shard: str, content: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
-        return lambda left: duplicates(candidates(self.store, self.grouping, shard, content, left))
+    def _within(self, files: Files, shard: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
+        return lambda left: duplicates(candidates(files, self.grouping, shard, left))
 
-    def _found(self, shard: str, content: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
-        (name,) = self.made(shard)
-        with self.store.local(name) as path:
-            if table.note(path, f"raw.{shard}") != content:
-                raise StaleScores(f"{path}: picked with another raw shard {shard}; delete {self.verdicts}, run again")
-        gone = rows(self.store, [name], ds.field("shard") == shard)
+    def _found(self, files: Files, shard: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
+        gone = files.rows(self.made(shard), ds.field("shard") == shard)
         return lambda left: left.join(gone, on=KEY, how="semi")
 
-    def phases(self, judge: Judge, several: Sequence[Chunk], needs: Resource) -> Iterator[Phase]:
+    def phases(self, judge: Judge, store: Store, several: Sequence[Chunk], needs: Resource) -> Iterator[Phase]:
         """See ``Remover``."""
         if self.local:
             return
         name = f"select {self.grouping.name}"
-        listed, picked = (f"{self.folder(what)}/" for what in ("candidates", "duplicates"))
-        files = tuple(f"{listed}{each.name}.parquet" for each in several)
+        files = tuple(self.file("candidates", each.name) for each in several)
         listing = [
-            Job(each.name, (Target(file, judge.reads_of(each.shards, *members(self.grouping))),), each.shards)
+            Job(each.name, (Target(file, judge.reads(*each.shards, more=members(self.grouping)), BY),), each.shards)
             for each, file in zip(several, files, strict=True)
         ]
-        yield Phase(name, listing, OneByOne(ListCandidates(self, judge)), needs, seals=listed)
-        picking = self._picking(listed, picked, files)
-        yield Phase(name, picking, OneByOne(FindDuplicates(self, files, len(picking))), needs, seals=picked)
+        yield Phase(name, listing, OneByOne(store, ListCandidates(self, judge)), needs)
+        picking = self._picking(store, files)
+        yield Phase(name, picking, OneByOne(store, FindDuplicates(self, files, len(picking))), needs)
         found = tuple(job.targets[0].name for job in picking)
+        reads = (FileSet("duplicates", found),)
         bringing = [
-            Job(each.name, (Target(self.made(each.name)[0], (file, picked)),), each.shards)
-            for each, file in zip(several, files, strict=True)
+            Job(each.name, (Target(self.file("removed", each.name), reads, BY),), each.shards) for each in several
         ]
-        yield Phase(name, bringing, OneByOne(BringTogether(self, found)), needs)
+        yield Phase(name, bringing, OneByOne(store, BringTogether(found)), needs)
 
-    def _picking(self, listed: str, picked: str, files: Sequence[str]) -> list[Job]:
+    def _picking(self, store: Store, files: tuple[str, ...]) -> list[Job]:
         """A job for each range of groups; with ``eps`` for each file of the group, which it gets as ``args``."""
+        listed = FileSet("candidates", files)
         if self.grouping.entry.method == "eps":
-            return [
-                Job(f"{at:05d}", (Target(f"{picked}{at:05d}.parquet", (listed, each)),), each)
-                for at, each in enumerate(witness_files(self.store, self.grouping))
-            ]
-        return [Job(each, (Target(f"{picked}{each}.parquet", (listed,)),)) for each in ranges(self.store, files)]
+            names = witness_files(store, self.grouping)
+            return [self._pick(at, len(names), (listed, each), each) for at, each in enumerate(names)]
+        total = range_count(counted(Files(store), files), len(files))
+        return [self._pick(at, total, (listed,)) for at in range(total)]
+
+    def _pick(self, at: int, total: int, reads: tuple[Ref, ...], args: str | None = None) -> Job:
+        name = f"{at:05d}"
+        return Job(name, (Target(self.file("duplicates", name), reads, f"{BY}: {at} of {total}"),), args)
+
+
+def counted(files: Files, names: Sequence[str]) -> list[int]:
+    """The rows of the first, middle and last of some files."""
+    return [files.count(names[at]) for at in (0, len(names) // 2, -1)]
 
 
 def members(grouping: Grouping) -> tuple[Column, ...]:
@@ -114,17 +126,14 @@ def members(grouping: Grouping) -> tuple[Column, ...]:
     return (group, grouping.best) if grouping.best else (group,)
 
 
-def candidates(store: Store, grouping: Grouping, shard: str, content: str, left: pl.DataFrame) -> pl.DataFrame:
+def candidates(files: Files, grouping: Grouping, shard: str, left: pl.DataFrame) -> pl.DataFrame:
     """The members among what is left of a shard: group, owned, shard, document, position, rank, more."""
-    with store.local(f"{grouping.folder}/{shard}.parquet") as path:
-        names = [*KEY, "group", "owned", *(["rank"] if grouping.entry.method == "eps" else [])]
-        if table.note(path, "raw") != content:
-            raise StaleScores(f"{path}: grouped with another raw shard {shard}; delete {grouping.home}, run again")
-        found = table.read(path, names).drop_nulls("group")
+    names = [*KEY, "group", "owned", *(["rank"] if grouping.entry.method == "eps" else [])]
+    found = files.read(f"{grouping.folder}/{shard}.parquet", names).drop_nulls("group")
     found = left.join(found, on=KEY, how="inner", maintain_order="left")
     keep, more = grouping.entry.keep, pl.lit(0, pl.Int64)
     if grouping.best:
-        values = grouping.best.read(store, shard, content)
+        values = grouping.best.read(files, shard)
         found = found.join(values, on=KEY, how="left", maintain_order="left")
         value = pl.col("value")
         rank = value.fill_nan(None) if grouping.best.type is float else value
@@ -161,40 +170,37 @@ class ListCandidates:
     group: Representatives
     judge: Judge
 
-    def __call__(self, job: Job) -> Report:
-        """Writes the candidates by group, with the hashes of the raw shards that were looked at."""
-        store, grouping, frames, notes = self.group.store, self.group.grouping, [], {}
+    def __call__(self, job: Job, making: Making) -> Report:
+        """Writes the candidates by group."""
+        files, grouping, frames = making.files, self.group.grouping, []
         for shard in job.args:
-            left, content = self.judge.survivors(shard, grouping.kind)
-            notes[f"raw.{shard}"] = content
-            frames.append(candidates(store, grouping, shard, content, left))
+            left = self.judge.survivors(files, shard, grouping.kind)
+            frames.append(candidates(files, grouping, shard, left))
         found = pl.concat(frames).sort("group", "shard", *KEY)
-        with store.writing(job.targets[0].name) as path:
-            table.write(path, found.to_arrow(), ROW_GROUP, **notes)
+        making.write(job.targets[0].name, found.to_arrow(), ROW_GROUP)
         return Report(job.name)
 
 
 @dataclass(frozen=True)
 class FindDuplicates:
-    """Picks in one of ``total`` ranges of groups; ``files`` hold the candidates."""
+    """Picks in one of ``total`` ranges of groups; ``candidates`` are the files that list them."""
 
     group: Representatives
-    files: tuple[str, ...]
+    candidates: tuple[str, ...]
     total: int
 
-    def __call__(self, job: Job) -> Report:
+    def __call__(self, job: Job, making: Making) -> Report:
         """Writes what goes, by shard."""
-        store = self.group.store
+        files = making.files
         if self.group.grouping.entry.method == "eps":
-            about = rows(store, [job.args], None, ["group", "rank", "witnesses"])
+            about = files.rows([job.args], None, ["group", "rank", "witnesses"])
             clusters = about["group"].unique().to_arrow()
             witnesses = about.filter(pl.col("witnesses").list.len() > 0)
-            found = semantic_duplicates(rows(store, self.files, ds.field("group").isin(clusters)), witnesses)
+            found = semantic_duplicates(files.rows(self.candidates, ds.field("group").isin(clusters)), witnesses)
         else:
-            found = duplicates(rows(store, self.files, group_range(int(job.name), self.total)))
+            found = duplicates(files.rows(self.candidates, group_range(int(job.name), self.total)))
         gone = found.select("shard", *KEY).sort("shard", *KEY)
-        with store.writing(job.targets[0].name) as path:
-            table.write(path, gone.to_arrow().cast(REMOVED), ROW_GROUP)
+        making.write(job.targets[0].name, gone.to_arrow().cast(REMOVED), ROW_GROUP)
         report = Report(job.name)
         report.counts["duplicates"] = gone.height
         return report
@@ -204,17 +210,12 @@ class FindDuplicates:
 class BringTogether:
     """Brings together what goes from a chunk of shards; ``files`` hold it by ranges of groups."""
 
-    group: Representatives
     files: tuple[str, ...]
 
-    def __call__(self, job: Job) -> Report:
-        """Writes what goes, with the hashes of the raw shards that were looked at."""
-        store = self.group.store
-        with store.local(f"{self.group.folder('candidates')}/{job.name}.parquet") as path:
-            notes = {f"raw.{shard}": table.note(path, f"raw.{shard}") for shard in job.args}
-        found = rows(store, self.files, ds.field("shard").isin(list(job.args))).sort("shard", *KEY)
-        with store.writing(job.targets[0].name) as path:
-            table.write(path, found.to_arrow().cast(REMOVED), ROW_GROUP, **notes)
+    def __call__(self, job: Job, making: Making) -> Report:
+        """Writes what goes."""
+        found = making.files.rows(self.files, ds.field("shard").isin(list(job.args))).sort("shard", *KEY)
+        making.write(job.targets[0].name, found.to_arrow().cast(REMOVED), ROW_GROUP)
         return Report(job.name)
 
 

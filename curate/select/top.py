@@ -20,14 +20,14 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from curate.ledger.job import Job, Phase, Target
-from curate.ledger.making import OneByOne
+from curate.ledger.job import FileSet, Job, Phase, Target
+from curate.ledger.making import Making, OneByOne
 from curate.recipe.recipe import Resource
 from curate.report import Report
-from curate.select.binding import Decision
+from curate.select.binding import BY, Decision
 from curate.select.decide import BoundRule
-from curate.store import table
 from curate.store.chunks import Chunk
+from curate.store.files import Files
 from curate.store.store import Store
 
 Counts = npt.NDArray[np.int64]
@@ -40,26 +40,39 @@ COUNTS = pa.schema([pa.field("rule", pa.int16()), pa.field("bits", pa.int32()), 
 
 def phases(store: Store, decision: Decision, several: Sequence[Chunk], needs: Resource) -> Iterator[Phase]:
     """Writes ``rules.json``: the rules as people read them, and the threshold of each that has a ``top``."""
-    top = any(each.rule.top is not None for each in decision.rules)
-    folder, names = decision.folder, tuple(chunk.name for chunk in several)
-    reads = (f"{folder}/top/upper.json", f"{folder}/top/lower/") if top else ()
-    job = Job("rules", (Target(f"{folder}/rules.json", reads),))
+    names, found = tuple(chunk.name for chunk in several), upper_file(decision)
 
     def counting() -> Iterator[Phase]:
-        upper, lower = (CountHalves(store, folder, decision.rules, half).phase(several, needs) for half in HALVES)
-        find = Job("upper", (Target(f"{folder}/top/upper.json", (f"{folder}/top/upper/",)),))
-        worker = OneByOne(FindUpper(store, decision, names))
+        upper, lower = (CountHalves(decision, half).phase(store, several, needs) for half in HALVES)
+        find = Job("upper", (Target(found, tuple(half_file(decision, "upper", each) for each in names), BY),))
+        worker = OneByOne(store, FindUpper(decision, names))
         yield Phase("select top", [find], worker, needs, lambda: iter([upper]))
         yield lower
 
-    yield Phase("select rules", [job], OneByOne(WriteRules(store, decision, names)), needs, counting if top else None)
+    target = Target(decision.rules_file, by=BY)
+    if decision.tops:
+        reads = (found, *(half_file(decision, "lower", each) for each in names))
+        columns = (column.file(shard) for column in decision.tops for chunk in several for shard in chunk.shards)
+        target = replace(target, reads=reads, made_from=(FileSet("columns", tuple(dict.fromkeys(columns))),))
+    worker, first = OneByOne(store, WriteRules(decision, names)), counting if decision.tops else None
+    yield Phase("select rules", [Job("rules", (target,))], worker, needs, first)
 
 
-def with_thresholds(store: Store, decision: Decision) -> tuple[BoundRule, ...]:
+def upper_file(decision: Decision) -> str:
+    """The file that says the upper half of each threshold."""
+    return f"{decision.folder}/top/upper.json"
+
+
+def half_file(decision: Decision, half: str, chunk: str) -> str:
+    """The file of the values of a chunk, counted by one half of their bits."""
+    return f"{decision.folder}/top/{half}/{chunk}.parquet"
+
+
+def with_thresholds(files: Files, decision: Decision) -> tuple[BoundRule, ...]:
     """The rules with the thresholds that were found."""
-    if all(each.rule.top is None for each in decision.rules):
+    if not decision.tops:
         return decision.rules
-    found = store.get_json(f"{decision.folder}/rules.json")["top"]
+    found = files.json(decision.rules_file)["top"]
     return tuple(replace(each, threshold=value) for each, value in zip(decision.rules, found, strict=True))
 
 
@@ -95,54 +108,51 @@ def ordered(values: pl.Series) -> npt.NDArray[np.uint32]:
 class CountHalves:
     """Counts the values of a chunk of shards by one half of their bits, for each rule with a ``top``."""
 
-    store: Store
-    folder: str
-    rules: tuple[BoundRule, ...]
+    decision: Decision
     half: str
 
-    def phase(self, several: Sequence[Chunk], needs: Resource) -> Phase:
+    def phase(self, store: Store, several: Sequence[Chunk], needs: Resource) -> Phase:
         """A job for each chunk."""
-        folder = f"{self.folder}/top/{self.half}/"
-        upper = [f"{self.folder}/top/upper.json"] if self.half == "lower" else []
-        columns = [each.column for each in self.rules if each.rule.top is not None]
+        upper = [upper_file(self.decision)] if self.half == "lower" else []
 
         def target(chunk: Chunk) -> Target:
-            files = (column.file(shard) for column in columns for shard in chunk.shards)
-            return Target(f"{folder}{chunk.name}.parquet", (*upper, *files))
+            files = (column.file(shard) for shard in chunk.shards for column in self.decision.tops)
+            return Target(half_file(self.decision, self.half, chunk.name), (*upper, *dict.fromkeys(files)), BY)
 
         jobs = [Job(each.name, (target(each),), each.shards) for each in several]
-        return Phase("select top", jobs, OneByOne(self), needs, seals=folder)
+        return Phase("select top", jobs, OneByOne(store, self), needs)
 
-    def __call__(self, job: Job) -> Report:
+    def __call__(self, job: Job, making: Making) -> Report:
         """Writes the counts that are not 0."""
-        upper = self.store.get_json(f"{self.folder}/top/upper.json") if self.half == "lower" else None
-        parts = []
-        for at, rule in enumerate(self.rules):
-            if rule.rule.top is not None:
-                counts = self._counts(rule, job.args, upper and upper[at])
-                bits = np.flatnonzero(counts)
-                parts.append(pl.DataFrame({"rule": np.full(len(bits), at), "bits": bits, "count": counts[bits]}))
-        with self.store.writing(job.targets[0].name) as path:
-            table.write(path, pl.concat(parts).to_arrow().cast(COUNTS))
+        rules = self.decision.rules
+        uppers: Sequence[Upper] = [None] * len(rules)
+        if self.half == "lower":
+            uppers = making.files.json(upper_file(self.decision))["upper"]
+        counts = {at: np.zeros(BINS, np.int64) for at, rule in enumerate(rules) if rule.rule.top is not None}
+        for shard in job.args:
+            for at, total in counts.items():
+                total += self._counts(rules[at].column.read(making.files, shard)["value"], uppers[at])
+        found = [
+            pl.DataFrame(
+                {"rule": np.full(np.count_nonzero(total), at), "bits": np.flatnonzero(total), "count": total[total > 0]}
+            )
+            for at, total in counts.items()
+        ]
+        making.write(job.targets[0].name, pl.concat(found).to_arrow().cast(COUNTS))
         return Report(job.name)
 
-    def _counts(self, rule: BoundRule, shards: Sequence[str], upper: Upper) -> Counts:
-        total = np.zeros(BINS, np.int64)
-        if self.half == "lower" and upper is None:
-            return total
-        for shard in shards:
-            bits = ordered(rule.column.read(self.store, shard)["value"])
-            half = bits >> 16 if upper is None else bits[bits >> 16 == upper[0]] & 0xFFFF
-            total += np.bincount(half, minlength=BINS)
-        return total
+    def _counts(self, values: pl.Series, upper: Upper) -> Counts:
+        bits = ordered(values)
+        if self.half == "upper":
+            return np.bincount(bits >> 16, minlength=BINS)
+        return np.bincount(bits[bits >> 16 == upper[0]] & 0xFFFF if upper else bits[:0], minlength=BINS)
 
 
-def added_up(store: Store, names: Sequence[str], rules: int) -> Counts:
+def added_up(files: Files, names: Sequence[str], rules: int) -> Counts:
     """The counts of all chunks as (rules, bins); holds one chunk at a time."""
     total = np.zeros((rules, BINS), np.int64)
     for name in names:
-        with store.local(name) as path:
-            found = table.read(path)
+        found = files.read(name)
         np.add.at(total, (found["rule"].to_numpy(), found["bits"].to_numpy()), found["count"].to_numpy())
     return total
 
@@ -151,20 +161,19 @@ def added_up(store: Store, names: Sequence[str], rules: int) -> Counts:
 class FindUpper:
     """Finds the upper half of each threshold."""
 
-    store: Store
     decision: Decision
     chunks: tuple[str, ...]
 
-    def __call__(self, job: Job) -> Report:
-        """Writes ``top/upper.json``: null for a rule without ``top``, or without any measured value."""
-        names = [f"{self.decision.folder}/top/upper/{chunk}.parquet" for chunk in self.chunks]
+    def __call__(self, job: Job, making: Making) -> Report:
+        """Writes ``upper``: null for a rule without ``top``, or without any measured value."""
+        names = [half_file(self.decision, "upper", chunk) for chunk in self.chunks]
         rules = self.decision.rules
-        counts = added_up(self.store, names, len(rules))
+        counts = added_up(making.files, names, len(rules))
         found = [
             None if each.rule.top is None else upper_half(count, each.rule.top)
             for each, count in zip(rules, counts, strict=True)
         ]
-        self.store.put_json(job.targets[0].name, found)
+        making.write_json(job.targets[0].name, {"upper": found})
         return Report(job.name)
 
 
@@ -172,23 +181,21 @@ class FindUpper:
 class WriteRules:
     """Finds the thresholds, and writes down the rules."""
 
-    store: Store
     decision: Decision
     chunks: tuple[str, ...]
 
-    def __call__(self, job: Job) -> Report:
-        """Writes ``rules.json``."""
-        rules = self.decision.rules
-        said = {"keep": [str(each.rule) for each in rules], "top": self._thresholds()}
-        self.store.put_json(job.targets[0].name, said)
+    def __call__(self, job: Job, making: Making) -> Report:
+        """Writes ``keep``, the rules, and ``top``, the threshold of each; null for one without ``top``."""
+        keep = [str(each.rule) for each in self.decision.rules]
+        making.write_json(job.targets[0].name, {"keep": keep, "top": self._thresholds(making.files)})
         return Report(job.name)
 
-    def _thresholds(self) -> list[float | None]:
-        rules, folder = self.decision.rules, self.decision.folder
-        if all(each.rule.top is None for each in rules):
+    def _thresholds(self, files: Files) -> list[float | None]:
+        rules = self.decision.rules
+        if not self.decision.tops:
             return [None] * len(rules)
-        uppers = self.store.get_json(f"{folder}/top/upper.json")
-        lowers = added_up(self.store, [f"{folder}/top/lower/{chunk}.parquet" for chunk in self.chunks], len(rules))
+        uppers = files.json(upper_file(self.decision))["upper"]
+        lowers = added_up(files, [half_file(self.decision, "lower", each) for each in self.chunks], len(rules))
         return [
             None if each.rule.top is None else threshold(upper, lower)
             for each, upper, lower in zip(rules, uppers, lowers, strict=True)

@@ -12,35 +12,41 @@ from dataclasses import dataclass
 import polars as pl
 
 from curate.ledger.job import Job, Phase, Target
-from curate.ledger.making import OneByOne
+from curate.ledger.making import Making, OneByOne
 from curate.recipe.recipe import Resource
 from curate.report import Report
 from curate.select import funnel, top
 from curate.select.balance import Balancer
-from curate.select.binding import Decision
+from curate.select.binding import BY, Decision
 from curate.select.judge import Judge, Remover
 from curate.select.representatives import Representatives
-from curate.store import schema, table
+from curate.store import schema
 from curate.store.chunks import chunks
 from curate.store.store import Store
 
 
 def phases(store: Store, decision: Decision, shards: Sequence[str], needs: Resource) -> Iterator[Phase]:
     """Writes ``rules.json``, the verdicts on every shard, and last ``funnel.json``."""
-    several, folder, judge = chunks(shards), decision.folder, judge_of(store, decision)
+    several, folder, judge = chunks(shards), decision.folder, judge_of(decision)
     yield from top.phases(store, decision, several, needs)
-    jobs = [Job(shard, (Target(f"{folder}/{shard}.parquet", judge.reads(shard)),)) for shard in shards]
-    worker = OneByOne(WriteVerdicts(judge))
-    yield Phase("select", jobs, worker, needs, lambda: judge.phases(several, needs), seals=f"{folder}/")
-    yield from funnel.phases(store, folder, several, needs)
+    beyond = judge.beyond(store, shards)
+
+    def target(shard: str) -> Target:
+        name, reads = f"{folder}/{shard}.parquet", judge.reads(shard)
+        return Target(name, reads, BY, (*judge.permanent(shard), *beyond) if beyond else None)
+
+    jobs = [Job(shard, (target(shard),)) for shard in shards]
+    worker = OneByOne(store, WriteVerdicts(judge))
+    yield Phase("select", jobs, worker, needs, lambda: judge.phases(store, several, needs))
+    yield from funnel.phases(store, folder, shards, needs)
 
 
-def judge_of(store: Store, decision: Decision) -> Judge:
+def judge_of(decision: Decision) -> Judge:
     """Who decides a shard: the rules, then the groups in their order, then the balance."""
-    removers: list[Remover] = [Representatives(store, each, decision.folder) for each in decision.groups]
+    removers: list[Remover] = [Representatives(each, decision.folder) for each in decision.groups]
     if decision.balance:
-        removers.append(Balancer(store, decision.balance, decision.folder))
-    return Judge(store, decision, tuple(removers))
+        removers.append(Balancer(decision.balance, decision.folder))
+    return Judge(decision, tuple(removers))
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,10 @@ class WriteVerdicts:
 
     judge: Judge
 
-    def __call__(self, job: Job) -> Report:
+    def __call__(self, job: Job, making: Making) -> Report:
         """Writes the verdicts of one shard."""
-        verdicts = self.judge.verdicts(job.name)
-        with self.judge.store.writing(job.targets[0].name) as path:
-            table.write(path, verdicts.to_arrow().cast(schema.VERDICT))
+        verdicts = self.judge.verdicts(making.files, job.name)
+        making.write(job.targets[0].name, verdicts.to_arrow().cast(schema.VERDICT))
         report = Report(job.name)
         kept = verdicts.filter(pl.col("state") == "kept")["kind"].value_counts()
         report.counts.update({f"{kind}s kept": count for kind, count in kept.iter_rows()})

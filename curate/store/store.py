@@ -176,6 +176,11 @@ class Store:
         filesystem, root = self._place
         return int(filesystem.size(f"{root}/{name}"))
 
+    def stat(self, name: str) -> Stat:
+        """What a listing says of a file."""
+        filesystem, root = self._place
+        return stat_of(filesystem.info(f"{root}/{name}"))
+
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
         filesystem, root = self._place
