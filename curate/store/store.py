@@ -27,11 +27,7 @@ class Stat(NamedTuple):
     stamp: str
 
 
-STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
-"""What file systems call that which changes when a file does; the first that they have is taken."""
-
-
-STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
+STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "Last-Modified", "blob_id", "created")
 """What file systems call that which changes when a file does; the first that they have is taken."""
 
 
