@@ -155,8 +155,8 @@ class Sorting:
             if isinstance(says, Fault):
                 if says.state == DAMAGED and (is_known(name) or folder in ours):
                     self.put(name, *says)
-            elif is_known(name):
-                self.put(name, GOOD if folder in ("", RAW, *homes) else UNUSED)
+            elif is_known(name) and folder in ("", RAW, *homes):
+                self.put(name, GOOD)
             elif isinstance(says, Entry):
                 left = name.rpartition("/")[0] in transient or folder not in ("", RAW, *homes)
                 self.put(name, *((UNJUDGED,) if self._ends(name) else (UNUSED,) if left else (FOREIGN, UNMADE)))
