@@ -7,7 +7,7 @@ file is asked.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -48,6 +48,13 @@ class Inventory:
     def forget(self) -> None:
         """Has every folder listed again when it is next looked at."""
         self._folders = dict[str, dict[str, Known]]()
+
+    def learn(self, known: Mapping[str, Known]) -> None:
+        """Takes up what there is, and what each file says, from who has read all of them; no summary is asked."""
+        self.forget()
+        for name, each in known.items():
+            folder, _, file = name.rpartition("/")
+            self._folders.setdefault(folder, {})[file] = each
 
     @cached_property
     def _summary(self) -> Summary:
