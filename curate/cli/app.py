@@ -15,6 +15,7 @@ from curate.cli import questions, stage_commands, upkeep
 from curate.cli.options import app
 from curate.recipe.section import RecipeError
 from curate.report import Incomplete, StopRun
+from curate.store.digest import DamagedFile, ForeignFile
 
 __all__ = ["app", "main", "questions", "stage_commands", "upkeep"]  # importing the last three registers their commands
 
@@ -28,7 +29,7 @@ def main() -> None:
     except RecipeError as error:
         errors.print(str(error))
         sys.exit(2)
-    except Incomplete as error:
+    except (Incomplete, DamagedFile, ForeignFile) as error:
         errors.print(str(error))
         sys.exit(3)
     except StopRun as error:

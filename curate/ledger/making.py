@@ -60,7 +60,7 @@ class Making:
         self._put(entry, record.encode(value, **spelled(entry)))
 
     def has(self, *names: str) -> bool:
-        """Whether an earlier try of the job made these targets already, by the same from the same: they stay as they are.
+        """Whether an earlier try of the job made these targets already, by the same from the same: so they stay.
 
         What they were made from has been made, or was looked at here, before.
         """
@@ -122,7 +122,7 @@ class Making:
 
 
 def _origin(target: Target, known: Mapping[str, bytes]) -> bytes:
-    """The digest of what a target is made from: the ledger's, or, where its own job makes some of it, of what it says."""
+    """The digest of what a target is made from: the ledger's, or, where its own job makes some of it, ours."""
     if target.digest:
         return target.digest
     names = (ref for ref in target.origin if isinstance(ref, str))

@@ -100,7 +100,7 @@ class Plan:
         if compared.gone:
             there = set(fetched())
             needed = Counter(part.file for part in slices if part.shard not in there)
-            wrong |= {name: f"gone; needed for {needed[name]} shards" for name in compared.gone if needed[name]}
+            wrong |= {name: f"gone; shards that need it: {needed[name]}" for name in compared.gone if needed[name]}
         if wrong:
             raise self._refusal(wrong)
         here = compared.here

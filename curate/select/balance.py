@@ -111,9 +111,9 @@ class Balancer:
             Job(each.name, (Target(file, judge.reads(*each.shards, more=(self.bound.column,)), BY),), each.shards)
             for each, file in zip(several, files, strict=True)
         ]
-        first = Phase("select balance", counting, OneByOne(store, CountEntries(self, judge)), needs)
+        yield Phase("select balance", counting, OneByOne(store, CountEntries(self, judge)), needs)
         total = Job("total", (Target(self.total, files, BY),))
-        yield Phase("select balance", [total], OneByOne(store, AddEntries(files)), needs, lambda: iter([first]))
+        yield Phase("select balance", [total], OneByOne(store, AddEntries(files)), needs)
 
 
 def spread(entries: npt.NDArray[np.int64], counts: Counts) -> Counts:

@@ -45,8 +45,8 @@ def phases(store: Store, decision: Decision, several: Sequence[Chunk], needs: Re
     def counting() -> Iterator[Phase]:
         upper, lower = (CountHalves(decision, half).phase(store, several, needs) for half in HALVES)
         find = Job("upper", (Target(found, tuple(half_file(decision, "upper", each) for each in names), BY),))
-        worker = OneByOne(store, FindUpper(decision, names))
-        yield Phase("select top", [find], worker, needs, lambda: iter([upper]))
+        yield upper
+        yield Phase("select top", [find], OneByOne(store, FindUpper(decision, names)), needs)
         yield lower
 
     target = Target(decision.rules_file, by=BY)

@@ -10,11 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 from shards import Shelf, page, raw_shard, recipe_of
-from test_verdicts import files, forget, select
+from test_verdicts import again, files, forget, select
 
 from curate import Vector, scores
 from curate.recipe.recipe import Resource
-from curate.report import Incomplete
 from curate.run.executor import InProcess
 from curate.run.scheduler import Scheduler
 from curate.select.representatives import duplicates, semantic_duplicates
@@ -121,14 +120,47 @@ def test_what_was_lost_on_the_way_is_made_again(what, tmp_path):
     assert set(jobs) == {f"select {what.partition('/')[2]}"}
 
 
-def test_a_raw_shard_that_was_fetched_anew_is_noticed(tmp_path):
-    group = {"same": {"by": "raw.text", "keep": "first"}}
-    run = shelf(tmp_path, FAR, score={}, keep=[], group=group)
+@pytest.mark.parametrize("forgetful", [True, False])
+def test_a_shard_that_was_fetched_anew_is_decided_anew_with_all_that_it_decides(forgetful, tmp_path):
+    run, fresh = shelf(tmp_path / "run", FAR), shelf(tmp_path / "fresh", FAR)
     select(run)
-    raw_shard(run.store, [page("a 0", url="http://ex.org/new")], {}, shard="00000064")
-    (tmp_path / run.verdicts / "00000064.parquet").unlink()
-    with pytest.raises(Incomplete, match=r"StaleScores: .*picked with another raw shard 00000064"):
-        run.do("select")
+    assert ends(run)[-1] == ("dropped", "text: duplicate (word)")  # in another shard than what it repeats
+    if forgetful:
+        forget(run)
+    for each in (run, fresh):
+        raw_shard(each.store, [page("b 30", "g 400", url="http://ex.org/new")], {}, shard="00000001")
+        each.do("score", "group")
+    jobs = select(run)
+    select(fresh)
+    assert ends(run)[-1] != ("dropped", "text: duplicate (word)")
+    assert {name: files(fresh)[name] for name in files(run)} == files(run)
+    assert jobs["select"] == 3
+    assert jobs["select counts"] == (3 if forgetful else 2)
+
+
+def test_a_group_that_comes_out_the_same_leaves_verdicts_alone(tmp_path):
+    run = shelf(tmp_path, FAR)
+    select(run)
+    forget(run)
+    again(run, "00000001", attempts=pl.lit(3))
+    run.do("score", "group")
+    assert select(run) == {}
+
+
+def test_a_local_group_concerns_its_shard_only(tmp_path):
+    run = shelf(tmp_path, FAR, group={"again": SECTIONS["group"]["again"]})
+    select(run)
+    raw_shard(run.store, [page("a 0", "a 0", url="http://ex.org/new")], {}, shard="00000064")
+    run.do("score", "group")
+    assert select(run) == {"select": 1, "select counts": 1, "select funnel": 1}
+
+
+def test_jobs_read_what_they_declare_and_no_more(tmp_path, monkeypatch):
+    expected, run = shelf(tmp_path / "expected", FAR), shelf(tmp_path / "run", FAR)
+    select(expected)
+    monkeypatch.setattr("curate.ledger.ledger.MARKS", 0)
+    select(run)
+    assert files(run) == files(expected)
 
 
 def test_nobody_is_the_duplicate_of_what_is_not_there():

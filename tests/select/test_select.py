@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from shards import curated, page, picture, raw_shard, recipe_of
+from shards import curated, page, picture, raw_shard, read, recipe_of
 
 import curate
 from curate import Image
@@ -296,9 +296,9 @@ def test_every_row_has_a_verdict_and_the_funnel_adds_up(tmp_path):
     keep = [{"text": "w.words", "min": 2}, {"image": "raw.width", "min": 40}]
     curated(tmp_path, recipe_of(score={"w": {"use": "text_stats"}}, keep=keep), shards=("00000000", "00000001"))
     for shard in ("00000000", "00000001"):
-        rows, found = (pl.read_parquet(tmp_path / folder / f"{shard}.parquet") for folder in ("raw", "verdicts/x"))
+        rows, found = (read(store, f"{folder}/{shard}.parquet") for folder in ("raw", "verdicts/x"))
         assert found.select("document", "position", "kind").equals(rows.select("document", "position", "kind"))
-    assert [tuple(row.values()) for row in store.get_json("verdicts/x/funnel.json")] == [
+    assert [tuple(row.values()) for row in store.get_json("verdicts/x/funnel.json")["funnel"]] == [
         ("document", "kept", None, 4),
         ("document", "dropped", "document: no image left", 2),
         ("document", "dropped", "document: no text left", 2),

@@ -7,13 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shards import done
 
+from curate.ledger.job import Job, Target
+from curate.ledger.making import Making
 from curate.recipe.recipe import Resource
 from curate.recipe.rules import Rule
 from curate.select import top
 from curate.select.binding import Decision
 from curate.select.decide import BoundRule
-from curate.store import schema, table
+from curate.store import schema
 from curate.store.chunks import chunks
+from curate.store.files import Files
 from curate.store.store import Store
 
 FLOATS = st.floats(width=32, allow_nan=False) | st.sampled_from([0.0, -0.0, 0.25, -1.5, math.inf, -math.inf])
@@ -28,17 +31,23 @@ def thresholds(columns, *rules, kind=float):
         for shard in names:
             values = enumerate(shards.get(shard, ()))
             rows = [{"document": shard, "position": at, "value": value} for at, value in values]
-            with store.writing(f"scores/{column}/{shard}.parquet") as path:
-                table.write(path, schema.table(rows, schema.score_schema({"value": kind})))
+            write(store, f"scores/{column}/{shard}.parquet", schema.table(rows, schema.score_schema({"value": kind})))
     bound = tuple(
         BoundRule(Rule(image=f"{column}.value", min=0, top=fraction), f"scores/{column}", kind)
         for column, fraction in rules
     )
     decision = Decision("verdicts/x", bound)
     done(store, top.phases(store, decision, chunks(names), Resource()))
-    found = [each.threshold for each in top.with_thresholds(store, decision)]
+    found = [each.threshold for each in top.with_thresholds(Files(store), decision)]
     assert store.get_json("verdicts/x/rules.json") == {"keep": [str(each.rule) for each in bound], "top": found}
     return found
+
+
+def write(store, name, rows):
+    """Writes a table that is made from nothing."""
+    with Making(store, Job("", (Target(name),))) as making:
+        making.write(name, rows)
+        making.commit()
 
 
 def threshold(shards, fraction, kind=float):

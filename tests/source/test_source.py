@@ -269,7 +269,9 @@ def test_globs_find_files_sorted_once_and_leave_out_folders(tmp_path):
     (tmp_path / "s_folder.jsonl").mkdir()
     (tmp_path / "s_3.jsonl").symlink_to("s_0.jsonl")
     source = Source(reader="x", path=("s_*.jsonl", "s_0.jsonl"))
-    assert [each.path for each in named(source, str(tmp_path))] == [str(tmp_path / name) for name in ("s_0.jsonl", "s_2.jsonl", "s_3.jsonl")]
+    assert [each.path for each in named(source, str(tmp_path))] == [
+        str(tmp_path / name) for name in ("s_0.jsonl", "s_2.jsonl", "s_3.jsonl")
+    ]
 
 
 @pytest.mark.parametrize("pattern", ["nothing_*.jsonl", "nothing.jsonl", "."])
