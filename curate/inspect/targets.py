@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from polars.exceptions import PolarsError
+
 from curate.group import steps
 from curate.ledger.job import Phase, Target
 from curate.pack import pack
@@ -31,24 +33,30 @@ class Targets:
     """The targets of a recipe, in order.
 
     ``lasting``: those that stay; ``passing``: those that are made only for others, and may be missing. ``ends``: the
-    folders of which not all targets could be named, with those that would have told the others.
+    folders of which not all targets could be named, with those that would have told the others. ``places``: of each
+    that stays, the folder of its stage, and the number of its phase there.
     """
 
     lasting: dict[str, Target] = field(default_factory=dict)
     passing: dict[str, Target] = field(default_factory=dict)
     ends: dict[str, list[str]] = field(default_factory=dict)
+    places: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def take(self, folder: str, phases: Iterable[Phase], passing: bool = False) -> None:
         """Takes up the targets of phases that fill a folder, as far as they can be named."""
         last = list[str]()
         try:
-            for phase in phases:
-                last = [target.name for job in phase.jobs for target in job.targets]
-                kept = self.passing if passing else self.lasting
-                kept |= {target.name: target for job in phase.jobs for target in job.targets}
+            for at, phase in enumerate(phases):
+                made = {target.name: target for job in phase.jobs for target in job.targets}
+                last = [*made]
+                if passing:
+                    self.passing |= made
+                else:
+                    self.lasting |= made
+                    self.places |= dict.fromkeys(made, (folder, at))
                 if phase.first is not None:
                     self.take(folder, phase.first(), passing=True)
-        except (DamagedFile, ForeignFile, FileNotFoundError):
+        except (ValueError, LookupError, FileNotFoundError, PolarsError):  # damaged, gone, or another file altogether
             self.ends.setdefault(folder, last)
 
 

@@ -108,12 +108,20 @@ class Sorting:
         lasting = [*self.targets.lasting.values()]
         passing = [each for name, each in self.targets.passing.items() if name not in self.targets.lasting]
         states = dict(zip((each.name for each in lasting), self._states(lasting), strict=True))
-        sets = dict[FileSet, bool]()
+        sets, misled = dict[FileSet, bool](), dict[str, int]()
         for target in lasting:
-            state, why = states[target.name]
+            (state, why), (folder, phase) = states[target.name], self.targets.places[target.name]
             if state == STALE and not all(self._told(ref, states, sets) for ref in target.origin):
                 state = UNJUDGED
-            self.put(target.name, state, why)
+            if state in (STALE, MISSING) and phase > misled.get(folder, phase):
+                state = UNJUDGED if target.name in self.readings else ""
+            if state == STALE:
+                misled.setdefault(folder, phase)
+            if state:
+                self.put(target.name, state, why)
+        for folder, phase in self.targets.places.values():
+            if phase > misled.get(folder, phase):  # what is stale may have told of files that should not be
+                self.targets.ends.setdefault(folder, [])
         for target, (state, why) in zip(passing, self._states(passing), strict=True):
             if target.name in self.readings:
                 self.put(target.name, GOOD if state == STALE else state, why)
