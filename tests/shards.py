@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from curate.document import Document, Image, Reader, Text, document
 from curate.fetch.crawl import raw_rows
@@ -117,6 +118,13 @@ def measure(store: Store, scorers: list[Scorer], shard: str = SHARD) -> Report:
     ledger = Ledger(store)
     todo = ledger.unfinished([job_of(shard, scorers)])
     return done_job(store, ledger.handed(todo[0]), Measurer(scorers)) if todo else Report(shard)
+
+
+def put(store: Store, name: str, rows: pl.DataFrame | pa.Table) -> None:
+    """Writes a table that is made from nothing."""
+    with Making(store, Job(name, (Target(name),))) as making:
+        making.write(name, rows.to_arrow() if isinstance(rows, pl.DataFrame) else rows)
+        making.commit()
 
 
 def read(store: Store, name: str) -> pl.DataFrame:

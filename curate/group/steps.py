@@ -190,7 +190,7 @@ def _key_ranges(layout: Layout) -> Iterator[Phase]:
     """Groups of equal keys, or of near ones within scopes."""
     if not layout.grouping.is_reference:
         yield _keys(layout)
-    yield _ranges(layout, "keys")
+    yield _ranges(layout, "keys", RANGE)
     jobs, keys = _range_jobs(layout, "keys"), layout.files("keys")
     yield layout.phase(jobs, GroupRange(layout.grouping, keys, len(jobs)))
 
@@ -241,7 +241,7 @@ def _compared(layout: Layout, first: Callable[[], Iterator[Phase]] | None = None
 def _ranges(
     layout: Layout,
     step: str,
-    size: int = RANGE,
+    size: int,
     most: int = 1 << 16,
     first: Callable[[], Iterator[Phase]] | None = None,
 ) -> Phase:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from curate.recipe.recipe import Resource
 from curate.report import Failure, Report
+from curate.store.digest import SIZE
 from curate.store.files import Expected
 
 
@@ -72,11 +73,15 @@ class Job:
     def __reduce__(self) -> tuple[Any, ...]:
         """What targets are made from stays behind where its digest is known: a chunk reads hundreds of files."""
         names = [target.name for target in self.targets]
-        common = commonprefix(names)  # noqa: RUF071 - characters are what is to be saved
-        rests = tuple(
-            (target.name[len(common) :], target.digest or target.origin, target.by) for target in self.targets
-        )
-        return _unpacked, (self.name, common, rests, self.args, self.expected)
+        start = commonprefix(names)  # noqa: RUF071 - characters are what is to be saved
+        rests = [name[len(start) :] for name in names]
+        end = commonprefix([rest[::-1] for rest in rests])[::-1]  # noqa: RUF071
+        middles = "\n".join(rest[: len(rest) - len(end)] for rest in rests)
+        origins: Any = tuple(target.digest or target.origin for target in self.targets)
+        if all(target.digest for target in self.targets):
+            origins = b"".join(origins)
+        bys = tuple(target.by for target in self.targets)
+        return _unpacked, (self.name, start, middles, end, origins, bys, self.args, self.expected)
 
     @property
     def reads(self) -> dict[Ref, None]:
@@ -85,10 +90,16 @@ class Job:
         return {ref: None for target in self.targets for ref in target.reads if ref not in own}
 
 
-def _unpacked(name: str, common: str, rests: Sequence[tuple[str, Any, str]], args: Any, expected: Any) -> Job:
+def _unpacked(
+    name: str, start: str, middles: str, end: str, origins: Any, bys: Sequence[str], args: Any, expected: Any
+) -> Job:
+    if isinstance(origins, bytes):
+        origins = [origins[at : at + SIZE] for at in range(0, len(origins), SIZE)]
     targets = (
-        Target(common + rest, by=by, digest=known) if isinstance(known, bytes) else Target(common + rest, known, by)
-        for rest, known, by in rests
+        Target(start + middle + end, by=by, digest=known)
+        if isinstance(known, bytes)
+        else Target(start + middle + end, known, by)
+        for middle, known, by in zip(middles.split("\n") if bys else (), origins, bys, strict=True)
     )
     return Job(name, tuple(targets), args, expected)
 

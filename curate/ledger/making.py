@@ -14,12 +14,13 @@ from typing import Any, Generic, Self, TypeVar
 
 import pyarrow as pa
 
-from curate.ledger.job import Job, Jobs
+from curate.ledger.job import Job, Jobs, Target
 from curate.report import Beside, Entry, Failure, Report, StopRun, described
 from curate.store import digest, record, table
+from curate.store.digest import DamagedFile, ForeignFile
 from curate.store.files import Files
-from curate.store.notes import spelled
-from curate.store.store import Store
+from curate.store.notes import notes_of, spelled
+from curate.store.store import Stat, Store
 
 Value = TypeVar("Value")
 
@@ -31,12 +32,13 @@ class Making:
         self.store, self.files, self.made = store, Files(store, job.expected), list[Entry]()
         self._targets = {target.name: target for target in job.targets}
         self._contents = dict[str, bytes]()
+        self._parts = dict[str, Path]()
         self._pending = list[Entry]()
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """A local path for a file that lies beside a target, and is there no later than that."""
-        part = self.files.own[name] = self.store.part(name)
+        part = self._parts[name] = self.files.own[name] = self.store.part(name)
         yield part
 
     def write(
@@ -57,15 +59,36 @@ class Making:
         entry = self._entry(name, record.content(value), beside)
         self._put(entry, record.encode(value, **spelled(entry)))
 
+    def has(self, *names: str) -> bool:
+        """Whether an earlier try of the job made these targets already, by the same from the same: they stay as they are.
+
+        What they were made from has been made, or was looked at here, before.
+        """
+        found = [self._found(name) for name in names]
+        for entry in found:
+            if entry is not None and None not in found:
+                self._contents[entry.name], self.files.own[entry.name] = entry.content, None
+                self.made.append(entry)
+        return None not in found
+
+    def _found(self, name: str) -> Entry | None:
+        """A target that is there, if it was made by the same from the same."""
+        target, known = self._targets[name], self.files.contents | self._contents
+        try:
+            notes = Files(self.store).notes(name)
+        except (FileNotFoundError, DamagedFile, ForeignFile):
+            return None
+        entry = notes_of(notes, name, *self.store.stat(name))
+        return entry if (entry.by, entry.made_from) == (target.by, _origin(target, known)) else None
+
     def _entry(self, name: str, content: bytes, beside: Sequence[str]) -> Entry:
         target, known = self._targets[name], self.files.contents | self._contents
-        made_from = target.digest or digest.of_files({str(each): known[str(each)] for each in target.origin})
-        parts = [(each, self.files.own[each]) for each in beside]
+        parts = [(each, self._parts[each]) for each in beside]
         files = (Beside(each, part.stat().st_size, digest.of_path(part)) for each, part in parts)
-        return Entry(name, 0, "", target.by, made_from, content, tuple(files))
+        return Entry(name, 0, "", target.by, _origin(target, known), content, tuple(files))
 
     def _put(self, entry: Entry, data: bytes) -> None:
-        part = self.files.own[entry.name] = self.store.part(entry.name)
+        part = self._parts[entry.name] = self.files.own[entry.name] = self.store.part(entry.name)
         part.write_bytes(data)
         self._contents[entry.name] = entry.content
         self._pending.append(entry)
@@ -85,15 +108,25 @@ class Making:
             self.made.append(entry._replace(size=stat.size, stamp=stat.stamp, beside=beside))
         self._pending = []
 
-    def _publish(self, name: str) -> Any:
-        return self.store.publish(self.files.own[name], name)
+    def _publish(self, name: str) -> Stat:
+        stat = self.store.publish(self._parts.pop(name), name)
+        self.files.own[name] = None
+        return stat
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for part in self.files.own.values():
+        for part in self._parts.values():
             part.unlink(missing_ok=True)
+
+
+def _origin(target: Target, known: Mapping[str, bytes]) -> bytes:
+    """The digest of what a target is made from: the ledger's, or, where its own job makes some of it, of what it says."""
+    if target.digest:
+        return target.digest
+    names = (ref for ref in target.origin if isinstance(ref, str))
+    return digest.of_files({name: known.get(name, b"") for name in names})
 
 
 class Held(Generic[Value]):

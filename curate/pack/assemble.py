@@ -18,14 +18,14 @@ from curate.pack.shard_tables import Key, ShardTables
 from curate.recipe.output import Pack
 from curate.report import StopRun, conserve
 from curate.score.plugins import masker
+from curate.store.files import Files
 from curate.store.raw_shard import RawShard, open_shard
-from curate.store.store import Store
 
 
-def documents(store: Store, output: Output, shard: str, first: int, count: int) -> Iterator[Curated]:
+def documents(files: Files, output: Output, shard: str, first: int, count: int) -> Iterator[Curated]:
     """``count`` of the kept documents of a raw shard, from the ``first`` on, one at a time."""
-    with open_shard(store, shard) as raw:
-        tables = ShardTables.of(store, output, shard, first, count)
+    with open_shard(files, shard) as raw:
+        tables = ShardTables.of(files, output, shard, first, count)
         hide = masker(mask, "pack.mask") if (mask := output.recipe.pack.mask) else str
         assembler = Assembler(output.recipe.pack, raw, tables.scores(), tables.boxes(), tables.added(), hide)
         positions, matches = tables.positions(), tables.matches()

@@ -15,15 +15,16 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from curate.ledger.job import Job, Phase, Target
-from curate.ledger.making import OneByOne
-from curate.pack.output_folder import Output
+from curate.ledger.job import FileSet, Job, Phase, Target
+from curate.ledger.making import Making, OneByOne
+from curate.pack.output_folder import Output, made_by
 from curate.pack.writer import writer
 from curate.recipe.output import Pack
 from curate.recipe.recipe import Resource
 from curate.report import Report
-from curate.store import table
-from curate.store.chunks import chunks
+from curate.store.chunks import ROW_GROUP, chunks
+from curate.store.columns import table_name
+from curate.store.files import Files
 from curate.store.store import Store
 
 RECKONED = {"document": 2048, "image": 1536, "text": 256}
@@ -48,6 +49,8 @@ SIZES = pa.schema(
     ]
 )
 """meta/layout/NNNNNNNN.parquet, temporary: a row for each kept document of a chunk, in order."""
+Run = tuple[str, int, int]
+"""Documents that lie together: the raw shard, the first of its kept documents, and how many."""
 
 
 def layout_file(out: str) -> str:
@@ -57,53 +60,52 @@ def layout_file(out: str) -> str:
 
 def phases(store: Store, output: Output, shards: Sequence[str], needs: Resource) -> Iterator[Phase]:
     """Writes the layout."""
-    several = chunks(shards)
-    folder = f"{output.folder}/meta/layout/"
-    files = tuple(f"{folder}{chunk.name}.parquet" for chunk in several)
-
-    def verdicts(shard: str) -> str:
-        return f"{output.verdicts}/{shard}.parquet"
+    several, by = chunks(shards), made_by(output.recipe.pack)
+    files = tuple(f"{output.folder}/meta/layout/{chunk.name}.parquet" for chunk in several)
+    verdicts = FileSet("verdicts", tuple(table_name(output.verdicts, shard) for shard in shards))
 
     def first() -> Iterator[Phase]:
         jobs = [
-            Job(chunk.name, (Target(file, tuple(verdicts(each) for each in chunk.shards)),), chunk.shards)
+            Job(
+                chunk.name,
+                (Target(file, tuple(table_name(output.verdicts, each) for each in chunk.shards), by),),
+                chunk.shards,
+            )
             for chunk, file in zip(several, files, strict=True)
         ]
-        worker = MeasureDocuments(store, output.verdicts, writer(output.recipe.pack.format).per_image)
-        yield Phase("pack sizes", jobs, OneByOne(worker), needs, seals=folder)
+        worker = MeasureDocuments(output.verdicts, writer(output.recipe.pack.format).per_image)
+        yield Phase("pack sizes", jobs, OneByOne(store, worker), needs)
 
-    job = Job("layout", (Target(layout_file(output.folder), (folder,)),))
-    yield Phase("pack layout", [job], OneByOne(CutDocuments(store, files, output.recipe.pack)), needs, first)
+    job = Job("layout", (Target(layout_file(output.folder), files, by, (verdicts,)),))
+    worker = OneByOne(store, CutDocuments(files, output.recipe.pack))
+    yield Phase("pack layout", [job], worker, needs, first, spoils=(output.index,))
 
 
-def rows_of_tars(store: Store, out: str) -> list[tuple[int, list[str]]]:
-    """For each output shard its first row in the layout, and the raw shards of its rows."""
-    with store.local(layout_file(out)) as path:
-        rows = table.read(path, ["tar", "shard"]).with_row_index("row")
-    tars = rows.group_by("tar", maintain_order=True).agg(pl.col("row").first(), "shard")
-    return list(tars.select("row", "shard").iter_rows())
+def runs_of_tars(store: Store, out: str) -> list[list[Run]]:
+    """The runs of documents of each output shard."""
+    rows = Files(store).read(layout_file(out))
+    tars = rows.group_by("tar", maintain_order=True).agg(pl.struct("shard", "first", "count").alias("runs"))
+    return [[(run["shard"], run["first"], run["count"]) for run in runs] for runs in tars["runs"].to_list()]
 
 
 @dataclass(frozen=True)
 class MeasureDocuments:
     """Writes what the kept documents of a chunk take."""
 
-    store: Store
     verdicts: str
     per_image: bool
 
-    def __call__(self, job: Job) -> Report:
+    def __call__(self, job: Job, making: Making) -> Report:
         """Reads the verdicts of a chunk, a shard at a time."""
         (target,) = job.targets
         found = [SIZES.empty_table()]
         for shard in job.args:
-            with self.store.local(f"{self.verdicts}/{shard}.parquet") as path:
-                rows = table.read(path, ["document", "kind", "state", "bytes", "added"])
+            columns = ["document", "kind", "state", "bytes", "added"]
+            rows = making.files.read(table_name(self.verdicts, shard), columns)
             sizes = sizes_of(rows, self.per_image).select(pl.lit(shard).alias("shard"), "needed", "samples")
             found.append(sizes.to_arrow().cast(SIZES))
         together = pa.concat_tables(found)
-        with self.store.writing(target.name) as path:
-            table.write(path, together)
+        making.write(target.name, together)
         return Report(job.name, Counter(documents=together.num_rows))
 
 
@@ -128,25 +130,18 @@ def sizes_of(verdicts: pl.DataFrame, per_image: bool) -> pl.DataFrame:
 class CutDocuments:
     """Cuts all kept documents into output shards; ``files`` has their sizes, chunk by chunk."""
 
-    store: Store
     files: Sequence[str]
     pack: Pack
 
-    def __call__(self, job: Job) -> Report:
+    def __call__(self, job: Job, making: Making) -> Report:
         """Writes the layout."""
         (target,) = job.targets
-        runs = pa.concat_tables(
-            [LAYOUT.empty_table(), *(each.to_arrow().cast(LAYOUT) for each in cut(self._sizes(), self.pack))]
-        )
-        with self.store.writing(target.name) as path:
-            table.write(path, runs)
+        sizes = (making.files.read(name) for name in self.files)
+        found = [each.to_arrow().cast(LAYOUT) for each in cut(sizes, self.pack)]
+        runs = pa.concat_tables([LAYOUT.empty_table(), *found])
+        making.write(target.name, runs, ROW_GROUP)
         tars = runs["tar"][-1].as_py() + 1 if runs.num_rows else 0
         return Report(job.name, Counter(tars=tars))
-
-    def _sizes(self) -> Iterator[pl.DataFrame]:
-        for name in self.files:
-            with self.store.local(name) as path:
-                yield table.read(path)
 
 
 def cut(sizes: Iterable[pl.DataFrame], pack: Pack) -> Iterator[pl.DataFrame]:

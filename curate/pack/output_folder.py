@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from curate.pack.writer import installed
 from curate.plugin import SCALARS
 from curate.recipe.output import Pack, Place
 from curate.recipe.recipe import Recipe
 from curate.score.catalogue import Catalogue
+from curate.score.identity import code_files, code_hash, short_hash
+from curate.score.plugins import masker
 from curate.select.decide import Addition
 from curate.store.columns import SOURCE
+
+VERSION = 1
+"""Of the code of this wing, its writers, and the masks and the blurring of ours: counts up when bytes change."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,11 @@ class Output:
     adds: Sequence[Addition] = ()
     text: str = ""
     changes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def index(self) -> str:
+        """The file that is there when the output is complete."""
+        return f"{self.folder}/index.json"
 
     @property
     def name(self) -> str:
@@ -71,3 +83,16 @@ def output_name(pack: Pack, place: Place, verdicts: str, scores: Sequence[str], 
     """The folder below out/: a readable name, and a hash of what decides its bytes."""
     parts = json.dumps([verdicts, list(scores), place.model_dump(), pack.model_dump(exclude={"name"})], sort_keys=True)
     return f"{pack.name or stem}-{hashlib.sha256(parts.encode()).hexdigest()[:8]}"
+
+
+def made_by(pack: Pack) -> str:
+    """What else decides the bytes: the version of our code, and of what is not ours."""
+    others: list[str] = []
+    if pack.format in (packages := installed()):
+        distribution = packages[pack.format].dist
+        others.append(distribution.version if distribution else "")
+    if pack.mask and ":" in pack.mask and not pack.mask.startswith("curate."):
+        masker(pack.mask, "pack.mask")  # so that it is loaded
+        file = getattr(sys.modules[pack.mask.partition(":")[0]], "__file__", None) or ""
+        others += sorted(map(code_hash, code_files(Path(file)))) if file.endswith(".py") else []
+    return f"{VERSION} {short_hash(others)}" if others else f"{VERSION}"

@@ -1,7 +1,8 @@
 """Pack: copy survivors, in order, into what trainers read. Reads verdicts; decides only where images stand.
 
 Which documents go into which output shard follows from the verdicts alone, so the same input gives the same bytes,
-whatever the number of workers. ``index.json`` comes last: where it is, the output is complete.
+whatever the number of workers. ``index.json`` comes last: where it is, the output is complete, so it is removed before
+anything of it is made again.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ __all__ = ["Output", "output", "phases"]
 def phases(store: Store, output: Output, shards: Sequence[str], needs: Resource) -> Iterator[Phase]:
     """Writes the layout, the output shards, and what lies beside them."""
     yield from layout.phases(store, output, shards, needs)
-    rows = layout.rows_of_tars(store, output.folder)
-    jobs = write.jobs_of(output, rows)
-    yield Phase("pack", jobs, OneByOne(write.WriteShard(store, output)), needs, seals=f"{output.folder}/meta/")
-    job = index.job_of(output, len(rows))
-    yield Phase("pack index", [job], OneByOne(index.WriteIndex(store, output)), needs)
+    jobs = write.jobs_of(output, layout.runs_of_tars(store, output.folder))
+    yield Phase("pack", jobs, OneByOne(store, write.WriteShard(output)), needs, spoils=(output.index,))
+    job = index.job_of(output, len(jobs))
+    yield Phase("pack index", [job], OneByOne(store, index.WriteIndex(output)), needs)

@@ -10,12 +10,36 @@ import polars as pl
 
 from curate.document import DOCUMENT, Text
 from curate.pack.output_folder import Output
-from curate.store import table
-from curate.store.columns import KEY, SOURCE
-from curate.store.store import Store
+from curate.store.columns import KEY, SOURCE, table_name
+from curate.store.files import Files
 
 Key = tuple[str, int]
 """Document and position."""
+
+
+def tables_of(output: Output, shard: str) -> list[str]:
+    """The tables that are opened for a raw shard, its own aside."""
+    folders = [output.verdicts, *(folder for score, folder in output.scores.items() if output.scalars(score))]
+    folders += [found[0] for found in (matched_column(output), blurred_column(output)) if found]
+    names = [*(table_name(folder, shard) for folder in folders), *(each.text.file(shard) for each in output.adds)]
+    return list(dict.fromkeys(names))
+
+
+def matched_column(output: Output) -> tuple[str, dict[str, str]] | None:
+    """The folder and the columns that images are placed by, and what they are called here."""
+    by = output.recipe.place.by
+    if by == "dom":
+        return None
+    if by == "matched":
+        return SOURCE, {"matched": "matched", "matched_sim": "matched_sim"}
+    score, _, column = by.partition(".")
+    return output.scores[score], {column: "sims"}
+
+
+def blurred_column(output: Output) -> tuple[str, str] | None:
+    """The folder and the column of what is blurred."""
+    score, _, column = (output.recipe.pack.blur or "").partition(".")
+    return (output.scores[score], column) if score else None
 
 
 @dataclass(frozen=True)
@@ -25,18 +49,18 @@ class ShardTables:
     ``kept``: document, position and ``added`` of each segment that is kept of the documents in question.
     """
 
-    store: Store
+    files: Files
     output: Output
     shard: str
     kept: pl.DataFrame
 
     @classmethod
-    def of(cls, store: Store, output: Output, shard: str, first: int, count: int) -> ShardTables:
+    def of(cls, files: Files, output: Output, shard: str, first: int, count: int) -> ShardTables:
         """The tables for ``count`` of the kept documents of a raw shard, from the ``first`` on."""
-        with store.local(f"{output.verdicts}/{shard}.parquet") as path:
-            kept = table.read(path, [*KEY, "state", "added"]).filter(state="kept").drop("state")
+        verdicts = files.read(table_name(output.verdicts, shard), [*KEY, "state", "added"])
+        kept = verdicts.filter(state="kept").drop("state")
         chosen = kept.filter(position=DOCUMENT)["document"].slice(first, count)
-        return cls(store, output, shard, kept.filter(pl.col("document").is_in(chosen.implode())))
+        return cls(files, output, shard, kept.filter(pl.col("document").is_in(chosen.implode())))
 
     def positions(self) -> dict[str, set[int]]:
         """What is kept of each document, and its own position."""
@@ -56,24 +80,20 @@ class ShardTables:
 
     def matches(self) -> dict[Key, dict[str, Any]]:
         """What the placement reads of each image: ``matched`` and ``matched_sim``, or ``sims``."""
-        by = self.output.recipe.place.by
-        if by == "dom":
+        found = matched_column(self.output)
+        if found is None:
             return {}
-        if by == "matched":
-            folder, names = SOURCE, {"matched": "matched", "matched_sim": "matched_sim"}
-        else:
-            score, _, column = by.partition(".")
-            folder, names = self.output.scores[score], {column: "sims"}
+        folder, names = found
         frame = self._read(folder, list(names)).rename(names)
         return {(row.pop("document"), row.pop("position")): row for row in frame.iter_rows(named=True)}
 
     def boxes(self) -> dict[Key, Sequence[float]]:
         """The parts of images that are blurred, where it is known which."""
-        blur = self.output.recipe.pack.blur
-        if blur is None:
+        found = blurred_column(self.output)
+        if found is None:
             return {}
-        score, _, column = blur.partition(".")
-        rows = self._read(self.output.scores[score], [column]).drop_nulls(column).iter_rows()
+        folder, column = found
+        rows = self._read(folder, [column]).drop_nulls(column).iter_rows()
         return {(document, position): boxes for document, position, boxes in rows}
 
     def added(self) -> dict[Key, list[Text]]:
@@ -81,13 +101,12 @@ class ShardTables:
         found: dict[Key, list[Text]] = {}
         for number, each in enumerate(self.output.adds):
             here = self.kept.filter(pl.col("added").cast(pl.Int64) // (1 << number) % 2 == 1).select(*KEY)
-            texts = here.join(each.text.read(self.store, self.shard), on=KEY, how="left", maintain_order="left")
+            texts = here.join(each.text.read(self.files, self.shard), on=KEY, how="left", maintain_order="left")
             for document, position, text in texts.iter_rows():
                 found.setdefault((document, position), []).append(Text(text, each.add.text.partition(".")[0]))
         return found
 
     def _read(self, folder: str, columns: Sequence[str]) -> pl.DataFrame:
         """Some columns of a table, of the kept segments."""
-        with self.store.local(f"{folder}/{self.shard}.parquet") as path:
-            found = table.read(path, [*KEY, *columns])
+        found = self.files.read(table_name(folder, self.shard), [*KEY, *columns])
         return found.join(self.kept, on=KEY, how="semi", maintain_order="left")

@@ -1,84 +1,84 @@
-"""Write: an output shard in its format, and what is known of it afterwards. Decides neither contents nor layout."""
+"""Write: an output shard in its format, and what is known of it afterwards. Decides neither contents nor layout.
+
+``meta/NNNNNN.json`` stands for an output shard: it notes what the shard is made from, and the size and digest of each
+of its files. So one that is gone is made again, and one that was changed is named.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from curate.document import Image
 from curate.ledger.job import Job, Target
+from curate.ledger.making import Making
 from curate.pack.assemble import documents
-from curate.pack.layout import layout_file
-from curate.pack.output_folder import Output
+from curate.pack.layout import Run, layout_file
+from curate.pack.output_folder import Output, made_by
 from curate.pack.sample import Curated
+from curate.pack.shard_tables import tables_of
 from curate.pack.writer import Writer, writer
 from curate.report import Report, conserve
-from curate.store import table
+from curate.store import digest
 from curate.store.raw_shard import RAW
-from curate.store.store import Store
+
+FACTS = "meta/{:06d}.json"
+"""What is known of an output shard: its counts, sizes and sums."""
 
 
 def facts_file(out: str, number: int) -> str:
-    """What is known of an output shard: its counts, size and sums."""
-    return f"{out}/meta/{number:06d}.json"
+    """The facts of an output shard."""
+    return f"{out}/{FACTS.format(number)}"
 
 
-def jobs_of(output: Output, rows: Sequence[tuple[int, Sequence[str]]]) -> list[Job]:
-    """A job for each output shard; ``rows``: its first row of the layout, and the raw shards of its rows.
+def jobs_of(output: Output, tars: Sequence[Sequence[Run]]) -> list[Job]:
+    """A job for each output shard, of which the runs are given.
 
-    Of the layout it gets the first row, and how many.
+    It is made by its own rows of the layout, not from all of it: a document more does not change each tar.
     """
-    form, tables = writer(output.recipe.pack.format), (RAW, output.verdicts, *output.scores.values())
+    by = made_by(output.recipe.pack)
 
-    def job(number: int, first: int, shards: Sequence[str]) -> Job:
-        files = [f"{output.folder}/{file.format(number)}" for file in form.files]
-        reads = [f"{folder}/{shard}.parquet" for shard in shards for folder in tables]
-        reads += [f"{RAW}/{shard}.tar" for shard in shards]
-        made_from = (layout_file(output.folder), *dict.fromkeys(reads))
-        targets = (Target(file, made_from) for file in [*files, facts_file(output.folder, number)])
-        return Job(f"{number:06d}", tuple(targets), (first, len(shards)))
+    def job(number: int, runs: Sequence[Run]) -> Job:
+        shards = dict.fromkeys(shard for shard, *_ in runs)
+        tables = (name for shard in shards for name in (f"{RAW}/{shard}.parquet", *tables_of(output, shard)))
+        made_from = tuple(dict.fromkeys(tables))
+        rows = digest.of_values(*(str(value) for run in runs for value in run)).hex()
+        reads = (layout_file(output.folder), *made_from)
+        return Job(f"{number:06d}", (Target(facts_file(output.folder, number), reads, f"{by} {rows}", made_from),))
 
-    return [job(number, *run) for number, run in enumerate(rows)]
+    return [job(number, runs) for number, runs in enumerate(tars)]
 
 
 @dataclass(frozen=True)
 class WriteShard:
     """Writes output shards."""
 
-    store: Store
     output: Output
 
-    def __call__(self, job: Job) -> Report:
-        """Writes one, and then what is to be known of it; of files that are there already the same is written aside."""
-        number, form = int(job.name), writer(self.output.recipe.pack.format)
-        wanted = {target.name for target in job.targets}
+    def __call__(self, job: Job, making: Making) -> Report:
+        """Writes one, and then what is to be known of it."""
+        out, number, form = self.output.folder, int(job.name), writer(self.output.recipe.pack.format)
+        columns = ["shard", "first", "count"]
+        runs = making.files.rows([layout_file(out)], pc.field("tar") == number, columns)
         facts = dict.fromkeys(("nsamples", "documents", "images", "texts"), 0)
         names = [file.format(number) for file in form.files]
-        with self.store.local(layout_file(self.output.folder)) as path:
-            runs = table.read(path).slice(*job.args)
+        files = [f"{out}/{name}" for name in names]
         with ExitStack() as stack:
-            files = [f"{self.output.folder}/{name}" for name in names]
-            paths = [stack.enter_context(self.store.writing(file) if file in wanted else aside()) for file in files]
-            several = (each for _, *run in runs.iter_rows() for each in documents(self.store, self.output, *run))
+            paths = [stack.enter_context(making.writing(file)) for file in files]
+            several = (each for run in runs.iter_rows() for each in documents(making.files, self.output, *run))
             form.write(paths, number, counted(several, form, facts), self.output.columns)
-            conserve("documents", job.name, sum(runs["count"]), facts["documents"])
-            first: dict[str, Any] = {"url": names[0], "filesize": paths[0].stat().st_size, **digests(paths[0])}
-        if (file := facts_file(self.output.folder, number)) in wanted:
-            self.store.put_json(file, facts | first)
+        conserve("documents", job.name, sum(runs["count"]), facts["documents"])
+        first, *others = ({"url": name} | about(path) for name, path in zip(names, paths, strict=True))
+        known: dict[str, Any] = facts | first | ({"beside": others} if others else {})
+        making.write_json(facts_file(out, number), known, beside=files)
         return Report(job.name, Counter(samples=facts["nsamples"], images=facts["images"], texts=facts["texts"]))
-
-
-@contextmanager
-def aside() -> Iterator[Path]:
-    """A path for a file that is there already."""
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder) / "file"
 
 
 def counted(several: Iterator[Curated], form: Writer, facts: dict[str, int]) -> Iterator[Curated]:
@@ -93,11 +93,11 @@ def counted(several: Iterator[Curated], form: Writer, facts: dict[str, int]) -> 
             yield sample
 
 
-def digests(path: Path) -> dict[str, str]:
-    """sha256 and md5 (which wids indexes name) of a file."""
+def about(path: Path) -> dict[str, Any]:
+    """The size of a file, its sha256, and its md5, which wids indexes name."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             sha256.update(block)
             md5.update(block)
-    return {"sha256": sha256.hexdigest(), "md5sum": md5.hexdigest()}
+    return {"filesize": path.stat().st_size, "sha256": sha256.hexdigest(), "md5sum": md5.hexdigest()}

@@ -1,26 +1,52 @@
-"""Plan: the shards that a recipe's corpus was cut into, once and for all. Fetches nothing."""
+"""Plan: the shards that a recipe's corpus was cut into, once and for all. Fetches nothing.
+
+``plan.json`` has what decides what raw shards hold: settings, and each input file as it was. ``plan.parquet`` has the
+shards; it follows from the other, and is made again if it is lost.
+"""
 
 from __future__ import annotations
 
 import inspect
 import json
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import polars as pl
+import pyarrow as pa
 
 from curate.plugin import built_in
+from curate.recipe.input import Fetch, Resize, Source
 from curate.recipe.section import RecipeError
 from curate.report import Failure
 from curate.run.bind import Resolved
 from curate.score.identity import code_hash
+from curate.source.corpus import Planned
 from curate.source.corpus import plan as plan_source
+from curate.source.inputs import Found, Input, compare, matching
 from curate.source.rows import Slice
+from curate.store import digest, record, table
+from curate.store.files import Files
 from curate.store.store import Store
 
-PLAN = "plan.json"
+PLAN, SLICES = "plan.json", "plan.parquet"
+LISTED = 20
+"""The most inputs that a message lists."""
+FETCH = {"engine", "max_bytes", "max_pixels", "opt_out", "verify", "resize"}
+"""Settings of the download that decide what raw shards hold."""
+COLUMNS = pa.schema(
+    [
+        pa.field("shard", pa.string(), nullable=False),
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("start", pa.int64(), nullable=False),
+        pa.field("count", pa.int64(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("by", pa.string(), nullable=False),
+    ]
+)
+"""plan.parquet: a row for each shard."""
 
 
 @dataclass
@@ -34,6 +60,8 @@ class Plan:
     store: Store
     limit: int | None = None
     failures: list[Failure] = field(default_factory=list)
+    _record: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _checked: bool = field(default=False, init=False)
 
     @property
     def made(self) -> bool:
@@ -42,57 +70,160 @@ class Plan:
 
     @cached_property
     def slices(self) -> list[Slice]:
-        """The shards of the corpus; planned once and then kept, so that a shard never changes its rows."""
-        slices, bad = self._kept() if self.made else self._fresh()
-        self.failures = [Failure("plan", "unreadable file", each) for each in bad]
-        return slices
-
-    def _kept(self) -> tuple[list[Slice], list[str]]:
-        """The plan in the folder.
+        """The shards of the corpus; planned once and then kept, so that a shard never changes its rows.
 
         Raises:
-            RecipeError: it was made with other settings; names the difference.
+            RecipeError: it was planned with other settings, or cannot be planned (again); names the difference.
+            DamagedFile, ForeignFile: the plan is not what was written.
         """
-        planned = self.store.get_json(PLAN)
-        changed = [
-            f"{key}: {planned['fingerprint'].get(key)!r} -> {value!r}"
-            for key, value in self._fingerprint().items()
-            if planned["fingerprint"].get(key) != value
-        ]
+        slices = self._kept() if self.made else self._fresh()
+        self.failures = [Failure("plan", "unreadable file", each) for each in self._record["bad_files"]]
+        return slices
+
+    def check_inputs(self, fetched: Callable[[], Collection[str]]) -> None:
+        """Compares the files of the corpus, once, with what they were when it was planned.
+
+        Shards then know where their files are now. ``fetched``: the shards that are there, which need no file.
+
+        Raises:
+            RecipeError: a file has changed or is new, or is gone and still needed; names the difference.
+        """
+        slices = self.slices
+        if not self._checked:
+            self._check(slices, fetched)
+
+    def _check(self, slices: list[Slice], fetched: Callable[[], Collection[str]]) -> None:
+        planned = [Input(**each) for each in self._record["inputs"]]
+        found, _ = matching(self.resolved.recipe.source)
+        compared = compare(planned, found, self.limit is None)
+        wrong = dict(compared.changed)
+        if compared.gone:
+            there = set(fetched())
+            needed = Counter(part.file for part in slices if part.shard not in there)
+            wrong |= {name: f"gone; shards that need it: {needed[name]}" for name in compared.gone if needed[name]}
+        if wrong:
+            raise RecipeError(
+                f"{self.resolved.path}: the source's files are not those that {self.store.url} was planned from:\n  "
+                + listed(wrong)
+                + "\nPut the old files back, or give this run another folder (--out)."
+            )
+        here = compared.here
+        slices[:] = [located(part, here.get(part.file)) for part in slices]
+        now = [seen(each, here.get(each.file)) for each in planned]
+        if now != planned:  # touched or moved: noted, so that nobody has to hash them again
+            self._note(self._record | {"inputs": [dict(vars(each)) for each in now]})
+        self._checked = True
+
+    def _note(self, found: dict[str, Any]) -> None:
+        self.store.put_json(PLAN, found)
+        self._record = found
+
+    def _kept(self) -> list[Slice]:
+        """The plan in the folder."""
+        self._record = self.store.get_json(PLAN)
+        changed = differences(self._record["fingerprint"], fingerprint(self.resolved, self.limit), self.resolved)
         if changed:
             raise RecipeError(
                 f"{self.resolved.path}: what {self.store.url} holds was fetched with other settings:\n  "
                 + "\n  ".join(changed)
                 + "\nGive this run another folder (--out), or delete that one to fetch again."
             )
-        with self.store.local("plan.parquet") as path:
-            slices = [Slice(**row) for row in pl.read_parquet(path, glob=False).iter_rows(named=True)]
-        return slices, planned["bad_files"]
-
-    def _fresh(self) -> tuple[list[Slice], list[str]]:
-        """A new plan, written down."""
+        files, rows = Files(self.store), None
         try:
-            slices, found = plan_source(self.resolved.recipe.source, limit=self.limit)
+            rows = files.read(SLICES)
+        except FileNotFoundError:
+            return self._again()
+        if files.contents[SLICES].hex() != self._record["slices"]:
+            return self._again()
+        paths = {each["file"]: each["path"] for each in self._record["inputs"]}
+        return [Slice(**row, path=paths[row["file"]]) for row in rows.iter_rows(named=True)]
+
+    def _again(self) -> list[Slice]:
+        """The shards as they were, from the inputs, if these are what they were."""
+        size = self.resolved.recipe.source.shard
+        counts = ((Slice("", each["file"], "", 0, 0, 0), -(-each["rows"] // size)) for each in self._record["inputs"])
+        self._check([part for part, count in counts for _ in range(count)], lambda: ())
+        planned = self._planned(record.content(self._record["fingerprint"]))
+        rows = table_of(planned.slices)
+        if digest.of_table(rows).hex() != self._record["slices"]:
+            raise RecipeError(
+                f"{self.store.path(SLICES)} is lost, and the source does not give the same shards any more: "
+                "give this run another folder (--out)"
+            )
+        write(self.store, rows)
+        return planned.slices
+
+    def _fresh(self) -> list[Slice]:
+        found = fingerprint(self.resolved, self.limit)
+        planned = self._planned(record.content(found))
+        content = write(self.store, table_of(planned.slices))
+        parts = {"fingerprint": found, "shards": len(planned.slices), "bad_files": [str(each) for each in planned.bad]}
+        self._note(parts | {"inputs": [dict(vars(each)) for each in planned.inputs], "slices": content})
+        self._checked = True
+        return planned.slices
+
+    def _planned(self, settings: bytes) -> Planned:
+        try:
+            return plan_source(self.resolved.recipe.source, limit=self.limit, fingerprint=settings)
         except FileNotFoundError as error:
             raise RecipeError(f"{self.resolved.path}: {error}") from None
-        bad = [str(each) for each in found]
-        with self.store.writing("plan.parquet") as path:
-            pl.DataFrame(slices).write_parquet(path)
-        self.store.put_json(PLAN, {"fingerprint": self._fingerprint(), "shards": len(slices), "bad_files": bad})
-        return slices, bad
 
-    def _fingerprint(self) -> dict[str, Any]:
-        """Everything that decides what the raw shards hold."""
-        recipe = self.resolved.recipe
-        source = recipe.source.model_dump(mode="json")
-        names = {"engine", "max_bytes", "max_pixels", "opt_out", "verify", "resize"}
-        fetch = recipe.fetch.model_dump(mode="json", include=names)
-        parts = {f"source.{key}": value for key, value in source.items()}
-        parts |= {f"fetch.{key}": value for key, value in fetch.items()} | {"--limit": self.limit}
-        reader = self.resolved.reader
-        if built_in(reader.read):
-            parts["source.reader's version"] = reader.version
-        else:
-            parts["source.reader's code"] = code_hash(Path(inspect.getfile(reader.read)))[:8]
-        parts["source.path"] = list(recipe.source.patterns)
-        return dict(json.loads(json.dumps(parts).replace(" Infinity", ' "Infinity"')))
+
+def located(part: Slice, found: Found | None) -> Slice:
+    """A shard whose file lies there now."""
+    return part if found is None else replace(part, path=found.path, stat=found.stat)
+
+
+def seen(planned: Input, found: Found | None) -> Input:
+    """A file that is what it was, wherever it lies now."""
+    return planned if found is None else replace(planned, path=found.path, stamp=found.stat.stamp)
+
+
+def listed(wrong: dict[str, str]) -> str:
+    """Files and what is wrong with them, a line each; of many, the first."""
+    lines = [f"{name}: {how}" for name, how in sorted(wrong.items())]
+    return "\n  ".join(lines[:LISTED] + ([f"... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []))
+
+
+def write(store: Store, rows: pa.Table) -> str:
+    """Writes plan.parquet; returns its content."""
+    content = digest.of_table(rows).hex()
+    with store.writing(SLICES) as path:
+        path.write_bytes(table.encode(rows, content=content))
+    return content
+
+
+def table_of(slices: list[Slice]) -> pa.Table:
+    """Shards as the rows of plan.parquet; where their files lie is not in it."""
+    return pa.table({name: [getattr(part, name) for part in slices] for name in COLUMNS.names}, COLUMNS)
+
+
+def fingerprint(resolved: Resolved, limit: int | None) -> dict[str, Any]:
+    """Everything but the files that decides what the raw shards of a recipe hold."""
+    parts = _settings(resolved.recipe.source, resolved.recipe.fetch, limit)
+    if built_in(resolved.reader.read):
+        parts["source.reader's version"] = resolved.reader.version
+    else:
+        parts["source.reader's code"] = code_hash(Path(inspect.getfile(resolved.reader.read)))[:8]
+    parts["source.path"] = list(resolved.recipe.source.patterns)
+    return parts
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], resolved: Resolved) -> list[str]:
+    """In which settings two fingerprints differ. A setting that there was not then had what is its default now."""
+    source = Source(reader=resolved.recipe.source.reader, path=resolved.recipe.source.path)
+    then = _settings(source, Fetch(), None) | old
+    if isinstance(then["fetch.resize"], dict):
+        then["fetch.resize"] = _plain(Resize().model_dump(mode="json")) | then["fetch.resize"]
+    return [f"{key}: {then.get(key)!r} -> {value!r}" for key, value in new.items() if then.get(key) != value]
+
+
+def _settings(source: Source, fetch: Fetch, limit: int | None) -> dict[str, Any]:
+    parts = {f"source.{key}": value for key, value in source.model_dump(mode="json").items()}
+    parts |= {f"fetch.{key}": value for key, value in fetch.model_dump(mode="json", include=FETCH).items()}
+    return _plain(parts | {"--limit": limit})
+
+
+def _plain(parts: dict[str, Any]) -> dict[str, Any]:
+    """As JSON has it, where there is no infinity."""
+    return dict(json.loads(json.dumps(parts).replace(" Infinity", ' "Infinity"')))

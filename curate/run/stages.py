@@ -37,7 +37,8 @@ class Stages:
         return cls(run, Scheduler(run.store, run.ledger, executor, progress), partial)
 
     def fetch(self) -> None:
-        """Downloads the shards that are not there."""
+        """Downloads the shards that are not there, if the corpus is what it was when it was planned."""
+        self.run.plan.check_inputs(lambda: self.run.shards)
         self.scheduler.run(self.run.fetching(self._needs("fetch")))
         self.run.forget()
         rejects = self.scheduler.counts["fetch"]["rejects"]

@@ -9,65 +9,54 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from curate.ledger.job import Job, Phase, Target
-from curate.ledger.making import OneByOne
+from curate.ledger.making import Making, OneByOne
 from curate.recipe.recipe import Resource
 from curate.report import Report, StopRun, conserve
 from curate.score.batch import show_pictures
-from curate.score.owed import column_of, inputs_of, owed
+from curate.score.owed import owed, reads_of
 from curate.score.scorer import Scorer
 from curate.score.tables import merged, names_of, parts_of, tabulated
 from curate.score.view import Call, Measured, Owed, Segments, view_of
-from curate.store import table
-from curate.store.raw_shard import RAW, RawShard, open_shard
+from curate.store.raw_shard import RawShard, open_shard
 from curate.store.store import Store
 
 
 def phases(store: Store, shards: Sequence[str], scorers: Sequence[Scorer], needs: Resource) -> Iterator[Phase]:
     """One phase, with a job for each shard."""
     jobs = [job_of(shard, scorers) for shard in shards]
-    yield Phase("score", jobs, OneByOne(Measurer(store, tuple(scorers))), needs)
+    yield Phase("score", jobs, OneByOne(store, Measurer(tuple(scorers))), needs)
 
 
 def job_of(shard: str, scorers: Sequence[Scorer]) -> Job:
     """All tables of a shard, and what each is made from."""
-    raw, targets = f"{RAW}/{shard}.parquet", list[Target]()
-    for scorer in scorers:
-        columns = [column_of(name, scorers).file(shard) for name in inputs_of(scorer)]
-        reads = tuple(dict.fromkeys([raw, *columns]))
-        targets += [Target(name, reads) for name in names_of(scorer, shard)]
-    return Job(shard, tuple(targets))
+    each = ((scorer, reads_of(scorer, shard, scorers)) for scorer in scorers)
+    return Job(shard, tuple(Target(name, reads) for scorer, reads in each for name in names_of(scorer, shard)))
 
 
 @dataclass
 class Measurer:
     """Measures what a job asks for of a shard; holds each model from its first use on."""
 
-    store: Store
     scorers: Sequence[Scorer]
     _calls: dict[str, Call] = field(default_factory=dict)
     _described: set[str] = field(default_factory=set)
 
-    def __call__(self, job: Job) -> Report:
-        """Writes the job's targets."""
+    def __call__(self, job: Job, making: Making) -> Report:
+        """Writes the job's targets, a scorer's as soon as they are measured; what an earlier try wrote stays."""
         report, targets = Report(job.name), {target.name for target in job.targets}
-        with open_shard(self.store, job.name) as raw:
-            segments = Segments(raw)
+        with open_shard(making.files, job.name) as raw:
+            segments, folders = Segments(raw), making.store.folders("scores") if targets else set[str]()
             for wave in waves(self.scorers):
-                due = [scorer for scorer in wave if not targets.isdisjoint(names_of(scorer, job.name))]
-                several = [owed(self.store, job.name, segments, each, self.scorers, self._folders) for each in due]
+                asked = ((scorer, targets.intersection(names_of(scorer, job.name))) for scorer in wave)
+                due = [scorer for scorer, names in asked if not making.has(*names)]
+                several = [owed(making.files, job.name, segments, each, self.scorers, folders) for each in due]
                 for task, measured in zip(several, self._measure(raw, several, report), strict=True):
-                    self._write(task, measured, job.name, targets)
+                    self._write(task, measured, job.name, making, targets)
                     report.counts["rows"] += len(task.rows)
                     report.counts["unmeasured"] += int((~measured.present).sum())
         return report
-
-    @cached_property
-    def _folders(self) -> set[str]:
-        """Where rows may lie that were measured behind other gates: a cache, so one look is enough."""
-        return self.store.names("scores")
 
     def _measure(self, raw: RawShard, several: Sequence[Owed], report: Report) -> list[Measured]:
         """Everything that looks at single pictures in one pass, then the rest; what owes nothing needs no model."""
@@ -87,24 +76,23 @@ class Measurer:
                 raise StopRun(f"score {scorer.name!r} could not be built: {type(error).__name__}: {error}") from error
         return self._calls[scorer.name]
 
-    def _write(self, task: Owed, measured: Measured, shard: str, targets: set[str]) -> None:
+    def _write(self, task: Owed, measured: Measured, shard: str, making: Making, targets: set[str]) -> None:
         """Commits those of a scorer's tables that are asked for."""
-        scorer, content = task.scorer, task.segments.raw.content
-        whole = merged(task, tabulated(task, measured))
+        scorer, whole = task.scorer, merged(task, tabulated(task, measured))
         if not scorer.gates:
             came = int(task.segments.of_kind(*scorer.columns).sum())
             conserve(f"targets of {scorer.name}", shard, came, whole.num_rows)
-        self._describe(scorer)
+        self._describe(scorer, making.store)
         for name, part in parts_of(scorer, shard, whole).items():
             if name in targets:
-                with self.store.writing(name) as path:
-                    table.write(path, part, raw=content)
+                making.write(name, part, rows_from=task.made_from)
+        making.commit(early=True)
 
-    def _describe(self, scorer: Scorer) -> None:
+    def _describe(self, scorer: Scorer, store: Store) -> None:
         """Says beside the tables what measured them."""
         if scorer.name not in self._described:
             about = {"use": scorer.use, "parameters": dict(scorer.given), "view": scorer.view}
-            self.store.put_json(f"{scorer.folder}/scorer.json", json.loads(json.dumps(about, default=str)))
+            store.put_json(f"{scorer.folder}/scorer.json", json.loads(json.dumps(about, default=str)))
             self._described.add(scorer.name)
 
 

@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from curate.recipe.compare import opens
 from curate.recipe.rules import Gate
 from curate.score.scorer import Scorer
 from curate.score.tables import names_of
 from curate.score.view import Bools, Ints, Owed, Segments
-from curate.store import schema, table
+from curate.store import digest, schema
 from curate.store.columns import KEY, SOURCE, Column
+from curate.store.digest import DamagedFile, ForeignFile
+from curate.store.files import Files
 from curate.store.raw_shard import RAW
 from curate.store.store import Store
 
@@ -36,8 +37,21 @@ def column_of(name: str, scorers: Iterable[Scorer]) -> Column:
     return Column(scorer.folder, column, kind, scorer.columns[kind][column])
 
 
+def reads_of(scorer: Scorer, shard: str, scorers: Iterable[Scorer]) -> tuple[str, ...]:
+    """The tables of a shard that a scorer's are made from."""
+    columns = [column_of(name, scorers).file(shard) for name in inputs_of(scorer)]
+    return tuple(dict.fromkeys([f"{RAW}/{shard}.parquet", *columns]))
+
+
+def rows_from(files: Files, shard: str, scorer: Scorer, scorers: Sequence[Scorer]) -> str:
+    """A digest of all that a measured row depends on: not on gates, if they only say which rows there are."""
+    gates = [gate.score for _, gate in scorer.gates] if scorer.sees_gates else []
+    columns = (column_of(name, scorers).file(shard) for name in (scorer.input, scorer.text_of, *gates) if name)
+    return digest.of_files({name: files.contents[name] for name in (f"{RAW}/{shard}.parquet", *columns)}).hex()
+
+
 def owed(
-    store: Store, shard: str, segments: Segments, scorer: Scorer, scorers: Sequence[Scorer], folders: Iterable[str]
+    files: Files, shard: str, segments: Segments, scorer: Scorer, scorers: Sequence[Scorer], folders: Iterable[str]
 ) -> Owed:
     """What a scorer owes of a shard; ``scorers``: whose columns it may read, ``folders``: where its rows may lie."""
 
@@ -45,13 +59,14 @@ def owed(
         column = column_of(name, scorers)
         if column.folder == RAW:
             return segments.frame[column.name]
-        return segments.spread(column.read(store, shard, segments.raw.content))
+        return segments.spread(column.read(files, shard))
 
     opened, hidden = through(scorer, segments, read)
-    known, rows = known_rows(store, shard, segments, scorer, opened, folders)
-    opened[rows] = False
     values, of = (read(name) if name else None for name in (scorer.input, scorer.text_of))
-    return Owed(scorer, segments, np.flatnonzero(opened), hidden, values, of, known, rows)
+    made_from = rows_from(files, shard, scorer, scorers)
+    known, rows = known_rows(files.store, shard, segments, scorer, opened, folders, made_from)
+    opened[rows] = False
+    return Owed(scorer, segments, np.flatnonzero(opened), hidden, values, of, known, rows, made_from)
 
 
 def through(scorer: Scorer, segments: Segments, read: Callable[[str], pl.Series]) -> tuple[Bools, Bools]:
@@ -78,9 +93,15 @@ def lets_through(gate: Gate, values: pl.Series) -> Bools:
 
 
 def known_rows(
-    store: Store, shard: str, segments: Segments, scorer: Scorer, opened: Bools, folders: Iterable[str]
+    store: Store,
+    shard: str,
+    segments: Segments,
+    scorer: Scorer,
+    opened: Bools,
+    folders: Iterable[str],
+    made_from: str,
 ) -> tuple[pa.Table | None, Ints]:
-    """The open rows that the same scorer measured behind other gates, and their numbers.
+    """The open rows that the same scorer measured behind other gates, from what they would be now, and their numbers.
 
     A cache, and so it looks at what there is: whether it finds rows or none, the scorer's table is the same.
     """
@@ -88,7 +109,7 @@ def known_rows(
     for folder in sorted(folders):
         measured = None
         if folder.startswith(f"{scorer.name}-{scorer.identity}"):
-            measured = _measured_in(f"scores/{folder}", store, shard, segments, scorer)
+            measured = _measured_in(f"scores/{folder}", store, shard, scorer, made_from)
         if measured is not None:
             there = segments.numbers(pl.DataFrame(measured.select(KEY)))
             chosen = (there >= 0) & left[there]
@@ -98,15 +119,16 @@ def known_rows(
     return (pa.concat_tables(found), np.concatenate(numbers)) if found else (None, np.empty(0, np.int64))
 
 
-def _measured_in(folder: str, store: Store, shard: str, segments: Segments, scorer: Scorer) -> pa.Table | None:
-    """A scorer's rows of a shard in a folder, with all columns; None unless they are whole, and of this raw shard."""
-    schema, parts = schema.score_schema(scorer.all_columns), list[pa.Table]()
+def _measured_in(folder: str, store: Store, shard: str, scorer: Scorer, made_from: str) -> pa.Table | None:
+    """A scorer's rows of a shard in a folder, with all columns; None unless they are whole, and from the same."""
+    files, columns = Files(store), dict[str, pa.ChunkedArray]()
     for name in names_of(scorer, shard, folder):
-        if not store.exists(name):
-            return None
-        with store.local(name) as path:
-            if table.note(path, "raw") != segments.raw.content:
+        try:
+            if not store.exists(name) or files.notes(name).get("rows_from") != made_from:
                 return None
-            parts.append(pq.read_table(path))
-    columns = {name: part[name] for part in parts for name in part.column_names}
-    return pa.table([columns[name] for name in schema.names], schema=schema)
+            rows = files.read(name).to_arrow()
+        except (DamagedFile, ForeignFile):
+            return None
+        columns |= dict(zip(rows.column_names, rows.columns, strict=True))
+    wanted = schema.score_schema(scorer.all_columns)
+    return pa.table([columns[field.name].cast(field.type) for field in wanted], schema=wanted)

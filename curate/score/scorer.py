@@ -32,6 +32,7 @@ class Scorer:
     """One entry of a recipe's ``score:``, ready to be built in a worker.
 
     ``gate`` is a hash of what decides which rows it measures: the condition, the column's identity, its own gate.
+    ``sees_gates``: what it measures of a row depends on what its gates hide elsewhere.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Scorer:
     reads: str | None = None
     text_of: str | None = None
     use: str = ""
+    sees_gates: bool = False
 
     @property
     def folder(self) -> str:
@@ -144,12 +146,13 @@ def _resolve_one(
     inputs = [[each, _state(each, found)] for each in (scorer.input, scorer.text_of) if each]
     shares = view == "pair" and "text" in columns  # a text's value is the greatest of its pictures'
     sees = view == "document" and not hasattr(plugin, "encode_image")
-    if (sees or shares) and any(kind != "document" for kind, _ in gates):
+    sees_gates = (sees or shares) and any(kind != "document" for kind, _ in gates)
+    if sees_gates:
         inputs.append(["seen through", [gate]])  # what is measured of a document depends on what of it is seen
     named = identity(
         plugin, scorer.spec, given, view=view, columns=columns, inputs=inputs, decoder=VERSION, where=where
     )
-    return replace(scorer, identity=named)
+    return replace(scorer, identity=named, sees_gates=sees_gates)
 
 
 def _gate(gate: Gate, columns: Mapping[Kind, Columns], view: str, known: Catalogue, where: str) -> tuple[Kind, Gate]:

@@ -42,9 +42,9 @@ def tabulated(owed: Owed, measured: Measured) -> pa.Table:
         if row is not None and not row.keys() <= columns.keys():
             unknown = ", ".join(sorted(row.keys() - columns.keys()))
             raise StopRun(f"score {name!r} returned columns it did not declare: {unknown}")
-    schema = schema.score_schema(columns)
-    arrays = [owed.frame[key].to_arrow().cast(schema.field(key).type) for key in KEY]
-    for field in list(schema)[len(KEY) :]:
+    wanted = schema.score_schema(columns)
+    arrays = [owed.frame[key].to_arrow().cast(wanted.field(key).type) for key in KEY]
+    for field in list(wanted)[len(KEY) :]:
         values = [None if row is None else row.get(field.name) for row in measured.results]
         try:
             items = schema.column(values, field.type)
@@ -52,7 +52,7 @@ def tabulated(owed: Owed, measured: Measured) -> pa.Table:
             raise StopRun(f"score {name!r} returned a value that is not as declared: {error}") from error
         index = measured.apart.get(field.name, measured.index)
         arrays.append(items.take(pa.array(index, pa.int64(), mask=index < 0)))
-    return pa.Table.from_arrays(arrays, schema=schema)
+    return pa.Table.from_arrays(arrays, schema=wanted)
 
 
 def merged(owed: Owed, fresh: pa.Table) -> pa.Table:

@@ -64,7 +64,8 @@ class Owed:
 
     ``rows``: the numbers of those rows, ascending. ``hidden``: which rows of the shard its gates hide. ``values``: the
     column that it reads, and ``text_of``: which of its document's texts an image goes with, both by row number.
-    ``known``: the table of ``known_rows``, which need not be measured again.
+    ``known``: the table of ``known_rows``, which need not be measured again. ``made_from``: a digest of what
+    rows depend on.
     """
 
     scorer: Scorer
@@ -75,6 +76,7 @@ class Owed:
     text_of: pl.Series | None = None
     known: pa.Table | None = None
     known_rows: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    made_from: str = ""
 
     @cached_property
     def frame(self) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""Corpus: finds a corpus's files, plans shards over their rows and reads documents; knows no corpus, repairs no row.
+"""Corpus: plans shards over the rows of a corpus's files and reads documents; knows no corpus, repairs no row.
 
 A row that is no document is a value (``Reject``) and stays in the count.
 """
@@ -8,24 +8,19 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
-
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
+from typing import Any, NamedTuple
 
 from curate.document import BadRow, Document, Reader
 from curate.plugin import built_in
 from curate.recipe.input import Source
-from curate.source.rows import BadFile, Slice, measure, rows
+from curate.source.inputs import FILES_AT_ONCE, Found, Input, Parts, named, survey
+from curate.source.rows import BadFile, Slice, rows
+from curate.store import digest
 from curate.store.chunks import shard_name
-
-FILES_AT_ONCE = 8
-"""Files of a source that are measured at a time."""
 
 
 @dataclass(frozen=True)
@@ -37,80 +32,51 @@ class Reject:
     reason: str
 
 
-def find(source: Source, base: str = "") -> list[str]:
-    """The source's files, sorted; relative patterns start at ``base``. FileNotFoundError if one matches nothing."""
-    return list(named(source, base))
+class Planned(NamedTuple):
+    """The shards of a corpus, the files that cannot be read, and all files as they were."""
+
+    slices: list[Slice]
+    bad: list[BadFile]
+    inputs: list[Input]
 
 
-def named(source: Source, base: str = "") -> dict[str, str]:
-    """The files by path or URL, sorted, each with the name that documents remember.
+def plan(source: Source, base: str = "", limit: int | None = None, fingerprint: bytes = b"") -> Planned:
+    """Cuts the first ``limit`` rows, or all, into shards.
 
-    That is its name below the fixed folder of its pattern. If two files would share one, all have their folders as
-    the recipe spells them in front.
+    ``fingerprint``: of all else that decides what raw shards hold; a shard is made by that, its file and its rows.
+
+    Raises:
+        FileNotFoundError: a pattern of the source matches no file.
     """
-    below: dict[str, str] = {}
-    spelled: dict[str, str] = {}
-    for pattern in source.patterns:
-        absolute = "://" in pattern or pattern.startswith(("/", "~"))
-        whole = pattern if absolute or not base else f"{base.rstrip('/')}/{pattern}"
-        filesystem, place = fsspec.core.url_to_fs(whole)
-        exact = filesystem.isfile(place)
-        found = {place: {"type": "file"}} if exact else filesystem.glob(place, detail=True)
-        files = [name for name, info in found.items() if info["type"] == "file" or filesystem.isfile(name)]
-        if not files:
-            raise FileNotFoundError(f"source.path {pattern!r} matches no file (looked for {whole})")
-        local = isinstance(filesystem, LocalFileSystem)
-        folder, written = (
-            text.rpartition("/")[0] if exact else re.split(r"[*?\[]", text)[0].rpartition("/")[0]
-            for text in (place, pattern)
-        )
-        for name in files:
-            path = name if local else filesystem.unstrip_protocol(name)
-            below.setdefault(path, name[len(folder) :].lstrip("/"))
-            spelled.setdefault(path, f"{written}/{below[path]}".lstrip("/") if not absolute else path)
-    for names in (below, spelled):
-        if len(set(names.values())) == len(names):
-            return dict(sorted(names.items()))
-    return {path: path for path in sorted(below)}
-
-
-def plan(source: Source, base: str = "", limit: int | None = None) -> tuple[list[Slice], list[BadFile]]:
-    """The shards of the first ``limit`` rows, or of all, and the files that cannot be read."""
     files = named(source, base)
-    measured = _measure_all(files, source.shard) if limit is None else _measure_first(files, source.shard, limit)
-    parts: list[tuple[str, str, int, int, int]] = []
-    bad: list[BadFile] = []
-    for (path, file), found in zip(files.items(), measured, strict=False):
-        if isinstance(found, BadFile):
-            bad.append(found)
-        else:
-            parts += ((file, path, *part) for part in found)
-    return [Slice(shard_name(at), *part) for at, part in enumerate(parts)], bad
+    surveyed = _survey_all(files, source.shard) if limit is None else _survey_first(files, source.shard, limit)
+    found = Planned([], [], [])
+    for each, (known, parts) in zip(files, surveyed, strict=False):
+        found.inputs.append(known)
+        if isinstance(parts, BadFile):
+            found.bad.append(parts)
+            continue
+        for start, count, offset in parts:
+            rows = f"{start} {count} {offset}"
+            by = digest.of_values(fingerprint, known.digest, rows, each.file).hex()
+            shard = shard_name(len(found.slices))
+            found.slices.append(Slice(shard, each.file, each.path, start, count, offset, by, each.stat))
+    return found
 
 
-Measured = list[tuple[int, int, int]] | BadFile
-
-
-def _measured(path: str, shard_rows: int, limit: int | None = None) -> Measured:
-    try:
-        return measure(path, shard_rows, limit)
-    except BadFile as error:
-        return error
-
-
-def _measure_all(files: Iterable[str], shard_rows: int) -> Iterator[Measured]:
+def _survey_all(files: Iterable[Found], shard_rows: int) -> Iterator[tuple[Input, Parts]]:
     """Every file, several at a time: most of the work is waiting and decompressing."""
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        yield from pool.map(partial(_measured, shard_rows=shard_rows), files)
+        yield from pool.map(partial(survey, shard_rows=shard_rows), files)
 
 
-def _measure_first(files: Iterable[str], shard_rows: int, limit: int) -> Iterator[Measured]:
+def _survey_first(files: Iterable[Found], shard_rows: int, limit: int) -> Iterator[tuple[Input, Parts]]:
     """Files in order until there are enough rows; the others are not opened."""
-    for path in files:
+    for each in files:
         if limit <= 0:
             return
-        found = _measured(path, shard_rows, limit)
-        limit -= 0 if isinstance(found, BadFile) else sum(count for _, count, _ in found)
+        found = survey(each, shard_rows, limit)
+        limit -= max(0, found[0].rows)
         yield found
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from curate.document import BadRow
+from curate.store.store import Stat, stat_of
 
 
 class BadFile(ValueError):  # noqa: N818 - the file is bad; the run goes on with the others
@@ -28,7 +31,8 @@ class Slice:
     """A shard: ``count`` rows of one file from row ``start`` on; ``offset`` is where they begin, in unpacked bytes.
 
     ``file`` names it within the source, wherever that lies; ``path`` is what to open. ``by`` is a digest of the plan's
-    fingerprint, the file's digest and the rows: what a raw shard of it is made by.
+    fingerprint, the file's digest and the rows: what a raw shard of it is made by. ``stat``: what the file must be when
+    it is opened; None: anything.
     """
 
     shard: str
@@ -38,21 +42,24 @@ class Slice:
     count: int
     offset: int
     by: str = ""
+    stat: Stat | None = None
 
 
 @dataclass(frozen=True)
 class Format:
     """A kind of file: ``FORMAT`` of a module of ``formats/``.
 
-    ``suffixes``: what names of such files end in, in lower case. ``count``: the rows of a path, up to a limit, and for
-    every so many of them the byte where they begin (0 where that is of no use). ``read``: the rows of a shard, in
-    order. ``damage``: what these two raise on a file that is damaged.
+    ``suffixes``: what names of such files end in, in lower case. ``count``: the rows of a path that is open for
+    reading, up to a limit, and for every so many of them the byte where they begin (0 where that is of no use).
+    ``read``: the rows of a shard, in order. ``damage``: what these two raise on a file that is damaged. ``digest``: of
+    a file of which counting does not read every byte, so that not every byte is hashed either.
     """
 
     suffixes: tuple[str, ...]
-    count: Callable[[str, int, int | None], tuple[int, list[int]]]
+    count: Callable[[str, IO[bytes], int, int | None], tuple[int, list[int]]]
     read: Callable[[Slice], Iterator[Mapping[str, Any] | BadRow]]
     damage: tuple[type[Exception], ...]
+    digest: Callable[[IO[bytes]], bytes] | None = None
 
 
 @cache
@@ -75,15 +82,17 @@ def format_of(path: str) -> Format:
     raise BadFile(f"{path}: not one of {', '.join(suffix for each in formats() for suffix in each.suffixes)}")
 
 
-def measure(path: str, shard_rows: int, limit: int | None = None) -> list[tuple[int, int, int]]:
-    """The shards of one file, up to ``limit`` rows: (first row, rows, byte offset).
+def measure(
+    path: str, shard_rows: int, limit: int | None = None, file: IO[bytes] | None = None
+) -> list[tuple[int, int, int]]:
+    """The shards of one file, up to ``limit`` rows: (first row, rows, byte offset). ``file``: if it is open already.
 
     Raises:
         BadFile: it is damaged, or of no format we read.
     """
     kind = format_of(path)
-    with _blaming(path, kind):
-        total, offsets = kind.count(path, shard_rows, limit)
+    with _blaming(path, kind), opened(path) if file is None else nullcontext(file) as open_file:
+        total, offsets = kind.count(path, open_file, shard_rows, limit)
     return [(at, min(shard_rows, total - at), offsets[at // shard_rows]) for at in range(0, total, shard_rows)]
 
 
@@ -91,9 +100,11 @@ def rows(part: Slice) -> Iterator[tuple[int, Mapping[str, Any] | BadRow]]:
     """The shard's rows with their numbers in the file; NaN is None. Memory does not grow with the shard.
 
     Raises:
-        BadFile: it is damaged, or has fewer rows than planned.
+        BadFile: it is damaged, has fewer rows than planned, or is not what it was when the run began.
     """
     done, kind = 0, format_of(part.path)
+    if part.stat is not None and stat_of_path(part.path) != part.stat:
+        raise BadFile(f"{part.path} changed while this run went on; run the same command again")
     with _blaming(part.path, kind):
         for row in kind.read(part):
             yield part.start + done, row
@@ -111,6 +122,26 @@ def opened(path: str) -> Any:
     """A file or URL, open for reading bytes."""
     filesystem, place = fsspec.core.url_to_fs(path)
     return filesystem.open(place, "rb")
+
+
+def stat_of_path(path: str) -> Stat:
+    """Length and stamp of a file or URL, as they are now."""
+    filesystem, place = fsspec.core.url_to_fs(path)
+    if not isinstance(filesystem, LocalFileSystem):
+        filesystem.invalidate_cache(place)
+        return stat_in(filesystem, place, filesystem.info(place))
+    return stat_in(filesystem, place)
+
+
+def stat_in(filesystem: Any, place: str, info: Mapping[str, Any] | None = None) -> Stat:
+    """Length and stamp of a file by what a listing said of it; -1 bytes if that is not known.
+
+    A local file is asked itself: listings speak of links, not of what they lead to.
+    """
+    if info is None or isinstance(filesystem, LocalFileSystem):
+        found = Path(place).stat()
+        return Stat(found.st_size, str(found.st_mtime_ns))
+    return stat_of({**info, "size": -1 if info.get("size") is None else info["size"]})
 
 
 @contextmanager

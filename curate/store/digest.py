@@ -17,6 +17,9 @@ import xxhash
 SIZE = 16
 """Bytes of a digest; in files it is written as 32 hex digits."""
 
+Running = xxhash.xxh3_128
+"""A digest of bytes that come one after the other."""
+
 
 class DamagedFile(ValueError):  # noqa: N818
     """A file that is not what was written."""

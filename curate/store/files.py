@@ -35,12 +35,13 @@ class Expected:
 class Files:
     """The files of a store. ``contents``: the digest of what each file says that was read.
 
-    ``expected``: what may be read; None: anything.
+    ``expected``: what may be read; None: anything. ``own``: the files that the job itself makes: those need not be
+    expected; a path as long as they are not there yet.
     """
 
     def __init__(self, store: Store, expected: Expected | None = None) -> None:
         self.store, self.contents = store, dict[str, bytes]()
-        self.own = dict[str, Path]()
+        self.own = dict[str, Path | None]()
         self._expected = expected or Expected()
         self._marks = marks_of(self._expected.marks)
         self._held: dict[str, bytes] = {}
@@ -116,7 +117,7 @@ class Files:
 
     def _bytes(self, name: str) -> bytes:
         part = self.own.get(name)
-        return part.read_bytes() if part and part.exists() else self.store.bytes_of(name)
+        return part.read_bytes() if part else self.store.bytes_of(name)
 
     def _footer(self, name: str) -> tuple[table.Footer, int]:
         size = self.store.size(name)

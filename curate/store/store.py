@@ -27,11 +27,7 @@ class Stat(NamedTuple):
     stamp: str
 
 
-STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
-"""What file systems call that which changes when a file does; the first that they have is taken."""
-
-
-STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "created")
+STAMPS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "Last-Modified", "blob_id", "created")
 """What file systems call that which changes when a file does; the first that they have is taken."""
 
 
@@ -175,6 +171,11 @@ class Store:
         """The length of a file in bytes."""
         filesystem, root = self._place
         return int(filesystem.size(f"{root}/{name}"))
+
+    def stat(self, name: str) -> Stat:
+        """What a listing says of a file."""
+        filesystem, root = self._place
+        return stat_of(filesystem.info(f"{root}/{name}"))
 
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""

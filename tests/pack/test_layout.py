@@ -11,16 +11,12 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shards import Nobody, recipe_of
+from shards import done, put, read, recipe_of
 
-from curate.ledger.ledger import Ledger
-from curate.pack.layout import END, LAYOUT, RECKONED, cut, layout_file, phases, rows_of_tars, sizes_of
+from curate.pack.layout import END, LAYOUT, RECKONED, cut, layout_file, phases, runs_of_tars, sizes_of
 from curate.pack.output_folder import Output
 from curate.recipe.output import Pack
 from curate.recipe.recipe import Resource
-from curate.run.executor import InProcess
-from curate.run.scheduler import Scheduler
-from curate.store import table
 from curate.store.store import Store
 
 SCHEMA = {"shard": pl.String, "needed": pl.Int64, "samples": pl.Int64}
@@ -122,26 +118,47 @@ def test_a_layout_is_of_runs_of_kept_documents():
     store = Store(f"memory://{uuid.uuid4().hex}")
     shards = {"00000000": ["kept", "dropped", "kept"], "00000064": ["kept"], "00000065": ["dropped"]}
     for shard, states in shards.items():
-        with store.writing(f"v/{shard}.parquet") as path:
-            verdicts(*(("document", state, 1, 0) for state in states)).write_parquet(path)
+        put(store, f"v/{shard}.parquet", verdicts(*(("document", state, 1, 0) for state in states)))
 
     def layout(folder, **pack):
         output = Output(folder, recipe_of(pack=pack), "v", {}, {})
-        assert Scheduler(store, Ledger(store), InProcess(), Nobody()).run(phases(store, output, [*shards], Resource()))
-        with store.local(layout_file(folder)) as path:
-            return list(table.read(path).iter_rows()), rows_of_tars(store, folder)
+        done(store, phases(store, output, [*shards], Resource()))
+        return list(read(store, layout_file(folder)).iter_rows()), runs_of_tars(store, folder)
 
     assert layout("one", shard_count=1) == (
         [(0, "00000000", 0, 1), (1, "00000000", 1, 1), (2, "00000064", 0, 1)],
-        [(0, ["00000000"]), (1, ["00000000"]), (2, ["00000064"])],
+        [[("00000000", 0, 1)], [("00000000", 1, 1)], [("00000064", 0, 1)]],
     )
-    assert layout("all") == ([(0, "00000000", 0, 2), (0, "00000064", 0, 1)], [(0, ["00000000", "00000064"])])
+    assert layout("all") == (
+        [(0, "00000000", 0, 2), (0, "00000064", 0, 1)],
+        [[("00000000", 0, 2), ("00000064", 0, 1)]],
+    )
 
 
 def test_no_shard_is_an_empty_layout():
     store = Store(f"memory://{uuid.uuid4().hex}")
     output = Output("x", recipe_of(), "v", {}, {})
-    assert Scheduler(store, Ledger(store), InProcess(), Nobody()).run(phases(store, output, [], Resource()))
-    with store.local(layout_file("x")) as path:
-        assert table.read(path).to_arrow().cast(LAYOUT).num_rows == 0
-    assert rows_of_tars(store, "x") == []
+    assert done(store, phases(store, output, [], Resource())) == {"pack layout": 1}
+    assert read(store, layout_file("x")).to_arrow().cast(LAYOUT).num_rows == 0
+    assert runs_of_tars(store, "x") == []
+
+
+def test_a_layout_is_made_again_for_other_verdicts_only_and_the_index_goes_first():
+    store = Store(f"memory://{uuid.uuid4().hex}")
+    shards, output = ["00000000", "00000064"], Output("x", recipe_of(), "v", {}, {})
+
+    def layout(*states):
+        put(store, "v/00000064.parquet", verdicts(*(("document", state, 1, 0) for state in states)))
+        return done(store, phases(store, output, shards, Resource()))
+
+    put(store, "v/00000000.parquet", verdicts(("document", "kept", 1, 0)))
+    assert layout("kept") == {"pack sizes": 2, "pack layout": 1}
+    store.put_json("x/index.json", {})
+    assert layout("kept") == {}
+    assert store.exists("x/index.json")
+    assert layout("kept", "kept") == {"pack sizes": 1, "pack layout": 1}
+    assert not store.exists("x/index.json")
+    for name in store.listing("x/meta/layout"):
+        store.remove(f"x/meta/layout/{name}")
+    assert layout("kept", "kept") == {}
+    assert read(store, layout_file("x"))["count"].to_list() == [1, 2]

@@ -6,25 +6,27 @@ import shutil
 import subprocess
 import sys
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 import webdataset
 import wids
-from shards import Nobody, curated, page, picture, raw_shard, recipe_of
+from shards import Nobody, curated, page, picture, raw_shard, read, recipe_of
 
-from curate import Image, scores
+from curate import Image, Vector, scores
 from curate.document import DOCUMENT
+from curate.ledger import ledger
 from curate.pack.index import job_of as index_job
 from curate.pack.layout import phases as layout_phases
-from curate.pack.output_folder import Output, output_name
+from curate.pack.output_folder import Output, made_by, output_name
 from curate.pack.write import jobs_of
 from curate.recipe.output import Pack, Place
 from curate.recipe.recipe import Resource
 from curate.run.executor import InProcess
 from curate.store.chunks import shard_name
+from curate.store.files import Expected
 from curate.store.store import Store
 
 URLS = [f"http://ex.org/{at}.png" for at in range(20)]
@@ -58,6 +60,17 @@ def alike(documents):
             row[count - 1 - number % count] = 0.9
         found.append({at: {"sims": row} for at, row in rows.items()})
     return found
+
+
+@scores("image", width=str)
+def says(images):
+    return [{"width": f"{image.width} wide"} for image in images]
+
+
+@scores("image", place=Vector)
+def places(images):
+    """Vectors alone, of which no sample shows anything."""
+    return [{"place": [image.width, 1]} for image in images]
 
 
 def packed(folder, pages, pictures=PICTURES, columns=None, **sections):
@@ -210,6 +223,16 @@ def test_the_sums_are_true(twelve):
     assert shard["md5sum"] == hashlib.md5((twelve / "000000.tar").read_bytes()).hexdigest()
 
 
+def test_the_sums_are_of_all_files_of_a_tar(pairs):
+    lines = [line.split("  ") for line in (pairs / "SHA256SUMS").read_text().splitlines()]
+    assert [name for _, name in lines] == ["00000.tar", "00000.parquet", "00001.tar", "00001.parquet"]
+    assert [hashlib.sha256((pairs / name).read_bytes()).hexdigest() for _, name in lines] == [each for each, _ in lines]
+
+
+def test_a_table_of_pairs_checks_itself(pairs):
+    assert read(Store(pairs), "00001.parquet")["caption"].to_list() == ["text 2"]
+
+
 # --- cutting
 
 
@@ -269,13 +292,18 @@ class Watching(Nobody):
 
 SHARDS = ("00000000", "00000064")
 EVERYTHING = [("pack sizes", 2), ("pack layout", 1), ("pack", 3), ("pack index", 1)]
+SECOND = {"00001.tar", "00001.parquet", "meta/000001.json"}
+LAST = {"index.json", "SHA256SUMS", "README.md"}
 
 
-def pairs_in(folder, executor=None):
-    """Packs six pairs of two raw shards; the files, and the phases with what was done in them."""
+def pairs_in(folder, executor=None, texts=("x0", "x1", "x2")):
+    """Packs three pairs of each of two raw shards; the files, and the phases with what was done in them.
+
+    ``texts``: of the pairs of the second.
+    """
     folder.mkdir(exist_ok=True)
-    for shard in SHARDS:
-        pages = [page(IMAGES[at], f"x{at}", url=f"http://ex.org/{shard}/{at}") for at in range(3)]
+    for shard, several in zip(SHARDS, (("x0", "x1", "x2"), texts), strict=True):
+        pages = [page(IMAGES[at], text, url=f"http://ex.org/{shard}/{at}") for at, text in enumerate(several)]
         raw_shard(Store(folder), pages, PICTURES, shard=shard)
     recipe, watching = recipe_of(pack={"format": "pairs", "shard_count": 2}), Watching()
     return files(curated(folder, recipe, None, SHARDS, executor, watching)), watching.done
@@ -291,24 +319,113 @@ def test_a_finished_output_needs_none_of_its_temporary_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lost", "again"),
+    ("lost", "again", "made"),
     [
-        ("00001.tar", [("pack", 1)]),
-        ("00001.parquet", [("pack", 1)]),
-        ("meta/000001.json", [("pack", 1)]),
-        ("meta/layout.parquet", [("pack layout", 1)]),
-        ("index.json", [("pack index", 1)]),
-        ("SHA256SUMS", [("pack index", 1)]),
-        ("README.md", [("pack index", 1)]),
+        ("00001.tar", [("pack", 1), ("pack index", 1)], SECOND | LAST),
+        ("00001.parquet", [("pack", 1), ("pack index", 1)], SECOND | LAST),
+        ("meta/000001.json", [("pack", 1), ("pack index", 1)], SECOND | LAST),
+        ("meta/layout.parquet", [("pack layout", 1), ("pack index", 1)], {"meta/layout.parquet"} | LAST),
+        ("index.json", [("pack index", 1)], LAST),
+        ("SHA256SUMS", [("pack index", 1)], LAST),
+        ("README.md", [("pack index", 1)], LAST),
+        ("funnel.json", [("pack index", 1)], {"funnel.json"}),
     ],
 )
-def test_a_lost_file_is_made_again_and_no_other(lost, again, tmp_path):
+def test_a_lost_file_is_made_again_with_what_lies_beside_it(lost, again, made, tmp_path):
     before, _ = pairs_in(tmp_path)
     (tmp_path / "out/x" / lost).unlink()
-    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/x").rglob("*") if path.is_file()}
+    written = {name: (tmp_path / "out/x" / name).stat().st_mtime_ns for name in before if name != lost}
     after, done = pairs_in(tmp_path)
     assert (done, after) == (again, before)
-    assert {path: path.stat().st_mtime_ns for path in written} == written
+    now = {name: (tmp_path / "out/x" / name).stat().st_mtime_ns for name in written}
+    assert {name for name in written if written[name] != now[name]} == made - {lost}
+
+
+def cut_to(length):
+    return lambda data: data[:length]
+
+
+def flipped(data):
+    return data[:700] + bytes([data[700] ^ 16]) + data[701:]
+
+
+def first_member(data):
+    """Where the second member of a tar begins."""
+    return 512 + -(-int(data[124:135], 8) // 512) * 512
+
+
+@pytest.mark.parametrize("lost", ["00001.tar", "00001.parquet", "SHA256SUMS"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[: first_member(data)] if data[257:262] == b"ustar" else data[:-1],
+        cut_to(11),
+        flipped,
+        cut_to(0),
+    ],
+    ids=["at a boundary", "anywhere", "a bit", "empty"],
+)
+def test_a_changed_file_is_named_and_made_again_once_it_is_removed(lost, damage, tmp_path):
+    before, _ = pairs_in(tmp_path)
+    path = tmp_path / "out/x" / lost
+    path.write_bytes(damage(before[lost].ljust(701)))
+    with pytest.raises(AssertionError, match=rf"out/x/{lost} is damaged .*: `curate verify .* --repair` removes it"):
+        pairs_in(tmp_path)
+    path.unlink()
+    after, done = pairs_in(tmp_path)
+    assert (after, dict(done).get("pack", 0)) == (before, lost in SECOND)
+
+
+def test_a_tar_of_another_number_is_not_believed(tmp_path):
+    before, _ = pairs_in(tmp_path)
+    (tmp_path / "out/x/00000.tar").write_bytes(before["00001.tar"])
+    with pytest.raises(AssertionError, match=r"00000\.tar is damaged"):
+        pairs_in(tmp_path)
+
+
+def test_an_output_that_is_made_again_has_no_index_until_it_is_whole(tmp_path):
+    before, _ = pairs_in(tmp_path)
+    (tmp_path / "out/x/00001.tar").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        pairs_in(tmp_path, Dies(0))
+    left = files(tmp_path / "out/x")
+    assert before.keys() - left.keys() == {"00001.tar", "index.json"}
+    assert pairs_in(tmp_path) == (before, [("pack", 1), ("pack index", 1)])
+
+
+def test_other_texts_make_the_tars_again_that_they_stand_in(tmp_path):
+    """Of six pairs, two in a tar, the last three have others: as long as they were, so that the layout is the same."""
+    pairs_in(tmp_path / "first")
+    after, done = pairs_in(tmp_path / "first", texts=("x0", "x1", "y2"))
+    assert done == [("pack", 2), ("pack index", 1)]
+    assert after == pairs_in(tmp_path / "whole", texts=("x0", "x1", "y2"))[0]
+
+
+def test_a_smaller_output_leaves_nothing_of_the_larger(tmp_path):
+    out = tmp_path / "larger/out/x"
+    pairs_in(tmp_path / "larger")
+    others = ("00002.tar.bak", "2.tar", "000002.tar", "notes.parquet", "meta/2.json")
+    for name in others:
+        (out / name).write_text("mine")
+    after, done = pairs_in(tmp_path / "larger", texts=("x0",))
+    assert done == [("pack sizes", 1), ("pack layout", 1), ("pack", 1), ("pack index", 1)]
+    assert {name: after.pop(name) for name in others} == dict.fromkeys(others, b"mine")
+    assert after == pairs_in(tmp_path / "smaller", texts=("x0",))[0]
+
+
+def test_a_job_that_reads_very_much_reads_just_what_it_names(tmp_path, monkeypatch):
+    """Such a job gets one digest of all that it may read."""
+    columns = {"document": {"quality": float}, "image": {"boxes": list[float]}}
+    pages = [page("a", IMAGES[at], scores={DOCUMENT: {"quality": 0.5}, 1: {"boxes": [0, 0, 1, 1]}}) for at in range(3)]
+    sections = {
+        "score": {name: {"use": f"test_pack:{name}"} for name in ("facts", "alike", "says", "places")},
+        "place": {"by": "alike.sims"},
+        "add": [{"text": "says.width", "image": "facts.number", "min": 0}],
+        "pack": {"shard_count": 2, "blur": "source.boxes"},
+    }
+    before = files(packed(tmp_path / "one", pages, columns=columns, **sections))
+    monkeypatch.setattr(ledger, "MARKS", 0)
+    assert files(packed(tmp_path / "two", pages, columns=columns, **sections)) == before
 
 
 @dataclass
@@ -338,8 +455,14 @@ def test_a_tar_names_all_that_it_is_made_from(tmp_path):
     out = packed(tmp_path, pages, score={"w": {"use": "text_stats"}})
     (out / "000000.tar").unlink()
     (tmp_path / "raw/00000000.tar").unlink()
-    with pytest.raises(AssertionError, match=r"reads raw/00000000\.tar, which is not there"):
+    with pytest.raises(AssertionError, match=r"reads raw/00000000\.parquet: .*raw/00000000\.tar is not there"):
         curated(tmp_path, recipe_of(score={"w": {"use": "text_stats"}}))
+
+
+def handed(job):
+    """A job as large as a worker gets it."""
+    marks = Expected(bytes(4 * min(len([*ledger.files(job.reads)]), ledger.MARKS)))
+    return replace(job, targets=tuple(replace(each, digest=bytes(16)) for each in job.targets), expected=marks)
 
 
 def test_jobs_and_workers_are_small():
@@ -347,9 +470,48 @@ def test_jobs_and_workers_are_small():
     output = Output("out/laion-18fa9623", recipe_of(), "verdicts/18fa9623", {}, {})
     (layout,) = layout_phases(Store("s3://bucket/run"), output, shards, Resource())
     (sizes,) = layout.first()
-    jobs = [*sizes.jobs, *layout.jobs, *jobs_of(output, [(0, shards * 100)]), index_job(output, 100_000)]
-    assert [len(pickle.dumps(job)) < 4096 for job in jobs] == [True] * 4
+    jobs = [
+        *sizes.jobs,
+        *layout.jobs,
+        *jobs_of(output, [[(shard, 0, 1000) for shard in shards * 100]]),
+        index_job(output, 100_000),
+    ]
+    assert [len(pickle.dumps(handed(job))) < 4096 for job in jobs] == [True] * 4
     assert all(len(pickle.dumps(phase.worker)) < 4096 for phase in (sizes, layout))
+
+
+def test_a_tar_is_made_by_its_own_rows_of_the_layout():
+    output = Output("out/x", recipe_of(), "verdicts/x", {}, {})
+    rest = [[("00000001", 0, 1)], [("00000001", 0, 2)], [("00000002", 0, 1)]]
+    several = [jobs_of(output, [[("00000000", 0, 2), ("00000001", 0, 1)], last]) for last in rest]
+    first, second = ([job.targets[0] for job in jobs] for jobs in zip(*several, strict=True))
+    assert first == first[:1] * 3
+    assert len({target.by for target in second}) == 3
+    assert [target.made_from for target in second[1:]] == [
+        (f"raw/{shard}.parquet", f"verdicts/x/{shard}.parquet") for shard in ("00000001", "00000002")
+    ]
+    assert second[1].reads == ("out/x/meta/layout.parquet", *second[1].made_from)
+
+
+def test_a_card_that_shows_another_recipe_is_stale():
+    output = Output("out/x", recipe_of(), "verdicts/x", {}, {}, text="a: 1")
+    others = [output, replace(output, text="a: 2"), replace(output, changes={"a": "2"})]
+    targets = [index_job(each, 3).targets for each in others]
+    assert [len({each[at].by for each in targets}) for at in (0, 1)] == [1, 3]
+
+
+def test_code_of_others_makes_other_bytes(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for code in (
+        "def hide(text):\n    return text\n",
+        "def hide(text):\n    return text  # as it is\n",
+        "hide = str.upper\n",
+    ):
+        (tmp_path / "hiding.py").write_text(code)
+        found.append(made_by(Pack(mask="hiding:hide")))
+    assert found[0] == found[1] != found[2]
+    assert made_by(Pack()) == made_by(Pack(mask="pii")) == made_by(Pack(mask="builtins:str")) not in found
 
 
 # --- what the json says

@@ -8,10 +8,12 @@ import pytest
 from shards import curated, page, picture, raw_shard, recipe_of
 
 from curate import Document, Image, Origin, Text
+from curate.pack.output_folder import made_by
 from curate.pack.sample import Curated, Entry, plain
 from curate.pack.writer import names, writer
 from curate.pack.writers import interleaved
 from curate.pack.writers.pairs import line, one_image_each
+from curate.recipe.output import Pack
 from curate.recipe.section import RecipeError
 from curate.store.store import Store
 
@@ -138,12 +140,15 @@ def test_the_files_of_an_output_shard(name, files):
 
 JSONL = """
 import json
+import os
 
 from curate.pack.writer import Writer
 from curate.pack.sample import images_of
 
 
 def write(paths, number, samples, columns):
+    if os.environ.get("FULL") == str(number):
+        raise OSError("no space left")
     with paths[0].open("w") as lines, paths[1].open("w") as names:
         names.write(",".join(columns))
         for index, sample in enumerate(samples):
@@ -178,6 +183,29 @@ def test_a_format_without_tars(tmp_path, jsonl):
     (out / "part-0.csv").unlink()
     curated(tmp_path, recipe_of(**sections))
     assert (out / "part-0.csv").exists()
+
+
+def test_a_writer_that_fails_leaves_no_index_and_nothing_half_written(tmp_path, jsonl, monkeypatch):
+    url = "http://ex.org/a.png"
+    raw_shard(Store(tmp_path), [page(Image(url), f"x{at}") for at in range(3)], {url: picture()})
+    recipe = recipe_of(pack={"format": "jsonl", "shard_count": 2})
+    out = curated(tmp_path, recipe)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for name in ("part-0.csv", "part-1.jsonl"):
+        (out / name).unlink()
+    monkeypatch.setenv("FULL", "1")
+    with pytest.raises(AssertionError, match="no space left"):
+        curated(tmp_path, recipe)
+    assert before.keys() - {*out.rglob("*")} == {out / "part-1.jsonl", out / "index.json"}
+    assert {path for path in out.rglob("*") if path.is_file()} < before.keys()
+    monkeypatch.delenv("FULL")
+    assert {path: path.read_bytes() for path in curated(tmp_path, recipe).rglob("*") if path.is_file()} == before
+
+
+def test_another_version_of_a_format_is_another(tmp_path, jsonl):
+    found = [made_by(Pack(format="jsonl"))]
+    (tmp_path / "lines-1.0.dist-info/METADATA").write_text("Name: lines\nVersion: 1.1\n")
+    assert len({*found, made_by(Pack(format="jsonl")), made_by(Pack())}) == 3
 
 
 def test_a_format_is_known_by_the_name_of_its_file(jsonl):

@@ -13,13 +13,13 @@ from pydantic import ValidationError
 from curate.document import BadRow, Document, Reader, document, pair, reader
 from curate.recipe.input import Source
 from curate.run.bind import Resolved
-from curate.run.plan import Plan
+from curate.run.plan import fingerprint
 from curate.source import formats
 from curate.source import rows as source_rows
-from curate.source.corpus import Reject, documents, find, load_reader, named, plan
+from curate.source.corpus import Reject, documents, load_reader, plan
 from curate.source.formats import jsonl
+from curate.source.inputs import named
 from curate.source.rows import BadFile, Slice, measure, rows
-from curate.store.store import Store
 
 ROWS = [{"url": f"http://ex.org/{at}.jpg", "text": f"picture {at}"} for at in range(25)]
 
@@ -178,9 +178,8 @@ def test_a_bad_file_is_named_with_its_cause(tmp_path, name, data, cause):
 CSV = """
 from curate.source.rows import Format, opened
 
-def count(path, shard_rows, limit):
-    with opened(path) as file:
-        total = len(file.readlines()[:limit])
+def count(path, file, shard_rows, limit):
+    total = len(file.readlines()[:limit])
     return total, [0] * -(-total // shard_rows)
 
 def read(part):
@@ -270,23 +269,28 @@ def test_globs_find_files_sorted_once_and_leave_out_folders(tmp_path):
     (tmp_path / "s_folder.jsonl").mkdir()
     (tmp_path / "s_3.jsonl").symlink_to("s_0.jsonl")
     source = Source(reader="x", path=("s_*.jsonl", "s_0.jsonl"))
-    assert find(source, str(tmp_path)) == [str(tmp_path / name) for name in ("s_0.jsonl", "s_2.jsonl", "s_3.jsonl")]
+    assert [each.path for each in named(source, str(tmp_path))] == [
+        str(tmp_path / name) for name in ("s_0.jsonl", "s_2.jsonl", "s_3.jsonl")
+    ]
 
 
 @pytest.mark.parametrize("pattern", ["nothing_*.jsonl", "nothing.jsonl", "."])
 def test_a_pattern_without_a_file_is_an_error_that_names_it(tmp_path, pattern):
     with pytest.raises(FileNotFoundError, match=r"source\.path"):
-        find(Source(reader="x", path=pattern), str(tmp_path))
+        named(Source(reader="x", path=pattern), str(tmp_path))
 
 
 def test_names_are_below_the_fixed_folder_unless_two_would_be_the_same(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.jsonl").write_bytes(b"")
-    base = str(tmp_path)
-    assert list(named(Source(reader="x", path="*/x.jsonl"), base).values()) == ["a/x.jsonl", "b/x.jsonl"]
-    assert list(named(Source(reader="x", path="a/*"), base).values()) == ["x.jsonl"]
-    assert list(named(Source(reader="x", path=("a/*", "b/x.jsonl")), base).values()) == ["a/x.jsonl", "b/x.jsonl"]
+
+    def names(*path):
+        return [each.file for each in named(Source(reader="x", path=path), str(tmp_path))]
+
+    assert names("*/x.jsonl") == ["a/x.jsonl", "b/x.jsonl"]
+    assert names("a/*") == ["x.jsonl"]
+    assert names("a/*", "b/x.jsonl") == ["a/x.jsonl", "b/x.jsonl"]
 
 
 def test_urls_are_found_planned_and_read():
@@ -294,7 +298,7 @@ def test_urls_are_found_planned_and_read():
     for name in ("0", "2"):
         memory.pipe(f"/corpus/s_{name}.jsonl.gz", gzip.compress(lines()))
     source = Source(reader="x", path="s_*.jsonl.gz", shard=20)
-    parts, bad = plan(source, "memory://corpus", limit=30)
+    parts, bad, _ = plan(source, "memory://corpus", limit=30)
     assert [(part.shard, part.file, part.start, part.count) for part in parts] == [
         ("00000000", "s_0.jsonl.gz", 0, 20),
         ("00000001", "s_0.jsonl.gz", 20, 5),
@@ -308,7 +312,7 @@ def test_urls_are_found_planned_and_read():
 def test_plan_reports_bad_files_and_goes_on(tmp_path):
     write(tmp_path / "b.jsonl", lines())
     (tmp_path / "a.jsonl.gz").write_bytes(b"nonsense")
-    parts, bad = plan(Source(reader="x", path="*"), str(tmp_path))
+    parts, bad, _ = plan(Source(reader="x", path="*"), str(tmp_path))
     assert [part.file for part in parts] == ["b.jsonl"]
     assert "a.jsonl.gz" in str(bad[0])
 
@@ -346,14 +350,14 @@ READER = "from curate import reader\n@reader()\ndef read(row): {}\n"
 
 
 def test_a_plan_knows_built_in_readers_by_version_and_others_by_code(tmp_path):
-    def fingerprint(name):
+    def found(name):
         (tmp_path / "r.yaml").write_text(f"source: {{reader: {name}, path: x.jsonl}}")
-        parts = Plan(Resolved(tmp_path / "r.yaml"), Store(tmp_path))._fingerprint()
+        parts = fingerprint(Resolved(tmp_path / "r.yaml"), None)
         return {key: value for key, value in parts.items() if key.startswith("source.reader's")}
 
-    assert fingerprint("mmc4") == {"source.reader's version": 1}
+    assert found("mmc4") == {"source.reader's version": 1}
     (tmp_path / "rows_beside.py").write_text(READER.format("pass"))
-    before = fingerprint("rows_beside:read")
+    before = found("rows_beside:read")
     (tmp_path / "rows_beside.py").write_text(READER.format("return None"))
     assert before.keys() == {"source.reader's code"}
-    assert fingerprint("rows_beside:read") != before
+    assert found("rows_beside:read") != before

@@ -29,12 +29,12 @@ BATCH = 1000
 def write(paths: Sequence[Path], number: int, samples: Iterator[Curated], columns: Mapping[str, Any]) -> None:
     """See ``Writer``. The lines of the table are held in memory, pictures are not."""
     tar, beside = paths
-    schema = pa.schema([*COLUMNS, *(pa.field(name, schema.ARROW[kind]) for name, kind in columns.items())])
+    types = pa.schema([*COLUMNS, *(pa.field(name, schema.ARROW[kind]) for name, kind in columns.items())])
     rows: list[dict[str, Any]] = []
     batches: list[pa.RecordBatch] = []
 
     def flush() -> None:
-        batches.append(pa.RecordBatch.from_pylist(rows, schema))
+        batches.append(pa.RecordBatch.from_pylist(rows, types))
         rows.clear()
 
     def pairs() -> Iterator[tuple[str, bytes]]:
@@ -47,7 +47,7 @@ def write(paths: Sequence[Path], number: int, samples: Iterator[Curated], column
 
     write_tar(tar, pairs())
     flush()
-    table.write(beside, pa.Table.from_batches(batches, schema).combine_chunks())
+    beside.write_bytes(table.encode(pa.Table.from_batches(batches, types).combine_chunks()))
 
 
 def one_image_each(sample: Curated) -> list[Curated]:

@@ -30,10 +30,10 @@ DAMAGE = (
 )
 
 
-def count(path: str, shard_rows: int, limit: int | None) -> tuple[int, list[int]]:
+def count(path: str, file: IO[bytes], shard_rows: int, limit: int | None) -> tuple[int, list[int]]:
     """Rows of a file, and where each shard begins in its unpacked bytes."""
     total, offsets = 0, []
-    for offset, _ in islice(_lines(path), limit):
+    for offset, _ in islice(_lines(path, file), limit):
         offsets += [offset] if total % shard_rows == 0 else []
         total += 1
     return total, offsets
@@ -41,39 +41,40 @@ def count(path: str, shard_rows: int, limit: int | None) -> tuple[int, list[int]
 
 def read(part: Slice) -> Iterator[dict[str, Any] | BadRow]:
     """The rows of a shard; NaN is None."""
-    return (_parsed(line) for _, line in islice(_lines(part.path, part.offset), part.count))
+    with opened(part.path) as file:
+        for _, line in islice(_lines(part.path, file, part.offset), part.count):
+            yield _parsed(line)
 
 
-def _streams(path: str, offset: int) -> Iterator[tuple[int, IO[bytes]]]:
+def _streams(path: str, file: IO[bytes], offset: int) -> Iterator[tuple[int, IO[bytes]]]:
     """The unpacked streams of a file that reach beyond an offset, each set to where reading starts: (offset, stream).
 
     Setting gzip and zip streams reads what lies before.
     """
-    with opened(path) as file:
-        if has_suffix(path, (".zip",)):
-            with zipfile.ZipFile(file) as archive:
-                members = [member for member in archive.infolist() if member.filename.endswith(".jsonl")]
-                members = [member for member in members if not member.filename.startswith("__MACOSX/")]
-                if not members or any(member.flag_bits & 1 for member in members):
-                    raise zipfile.BadZipFile("encrypted" if members else "no .jsonl file in the archive")
-                base = 0
-                for member in members:
-                    if base + member.file_size > offset:
-                        with archive.open(member) as stream:
-                            yield base + stream.seek(max(0, offset - base)), stream
-                    base += member.file_size
-        elif has_suffix(path, (".gz",)):
-            with gzip.GzipFile(fileobj=file) as stream:
-                if not stream.peek(1) and file.tell() == 0:
-                    raise EOFError("empty, not even a gzip header")
-                yield stream.seek(offset), stream  # type: ignore[misc]
-        else:
-            yield file.seek(offset) if offset else 0, file
+    if has_suffix(path, (".zip",)):
+        with zipfile.ZipFile(file) as archive:
+            members = [member for member in archive.infolist() if member.filename.endswith(".jsonl")]
+            members = [member for member in members if not member.filename.startswith("__MACOSX/")]
+            if not members or any(member.flag_bits & 1 for member in members):
+                raise zipfile.BadZipFile("encrypted" if members else "no .jsonl file in the archive")
+            base = 0
+            for member in members:
+                if base + member.file_size > offset:
+                    with archive.open(member) as stream:
+                        yield base + stream.seek(max(0, offset - base)), stream
+                base += member.file_size
+    elif has_suffix(path, (".gz",)):
+        with gzip.GzipFile(fileobj=file) as stream:
+            if not stream.peek(1) and file.tell() == 0:
+                raise EOFError("empty, not even a gzip header")
+            yield stream.seek(offset), stream  # type: ignore[misc]
+    else:
+        yield file.seek(offset) if offset else 0, file
 
 
-def _lines(path: str, offset: int = 0) -> Iterator[tuple[int, bytes | None]]:
+def _lines(path: str, file: IO[bytes], offset: int = 0) -> Iterator[tuple[int, bytes | None]]:
     """(offset, line) of each line that is not blank; None for one longer than LONGEST_LINE."""
-    for start, stream in _streams(path, offset):
+    for start, stream in _streams(path, file, offset):
         at = start
         buffered = io.BufferedReader(stream, 1 << 20)  # type: ignore[type-var]
         while line := buffered.readline(LONGEST_LINE):

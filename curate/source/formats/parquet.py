@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.document import BadRow
 from curate.source.rows import Format, Slice, opened
+from curate.store import digest
 
 BATCH = 512
 """Rows that are in memory at once."""
+ENDS = 1 << 16
+"""Bytes at either end of a file that are hashed."""
 DAMAGE = (EOFError, pa.ArrowInvalid, pa.ArrowNotImplementedError)
 
 
-def count(path: str, shard_rows: int, limit: int | None) -> tuple[int, list[int]]:
+def count(_: str, file: IO[bytes], shard_rows: int, limit: int | None) -> tuple[int, list[int]]:
     """Rows of a file, from its footer; shards have no offsets."""
-    with opened(path) as file:
-        total = pq.read_metadata(file).num_rows
+    total = pq.read_metadata(file).num_rows
     total = total if limit is None else min(total, limit)
     return total, [0] * -(-total // shard_rows)
+
+
+def ends(file: IO[bytes]) -> bytes:
+    """The digest of the first ENDS bytes, the last, and the footer: rows in another order have another first page."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    head = file.read(ENDS)
+    file.seek(max(0, size - ENDS))
+    tail = file.read(ENDS)
+    footer = 8 + int.from_bytes(tail[-8:-4], "little")
+    if len(tail) < footer <= size:
+        file.seek(size - footer)
+        tail = file.read(footer)
+    return digest.of_values(head, tail)
 
 
 def read(part: Slice) -> Iterator[Mapping[str, Any] | BadRow]:
@@ -64,4 +80,4 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
-FORMAT = Format((".parquet",), count, read, DAMAGE)
+FORMAT = Format((".parquet",), count, read, DAMAGE, ends)
