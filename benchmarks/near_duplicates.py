@@ -55,7 +55,7 @@ from curate.report import Report
 from curate.run.executor import InProcess
 from curate.run.run import Run
 from curate.run.stages import Stages
-from curate.store import table
+from curate.store.files import Files
 from curate.store.store import Store
 
 LARGE, REDUCED = 1024, 640
@@ -283,13 +283,13 @@ def finished(folder: Path, content: Mapping[str, Any]) -> Run:
 
 def column(run: Run, folder: str, name: str) -> dict[str, Any]:
     """A column by document; each document has one member."""
-    frame = table.read(Path(run.store.path(f"{folder}/{run.shards[0]}.parquet")), ["document", "position", name])
+    frame = Files(run.store).read(f"{folder}/{run.shards[0]}.parquet", ["document", "position", name])
     return {page: value for page, _, value in frame.iter_rows() if value is not None}
 
 
 def pages(run: Run) -> dict[str, tuple[str, int]]:
     """Domain and family of each document."""
-    frame = pl.read_parquet(run.store.path(f"raw/{run.shards[0]}.parquet")).filter(kind="document")
+    frame = Files(run.store).read(f"raw/{run.shards[0]}.parquet").filter(kind="document")
     found = {}
     for name, url in frame.select("document", "url").iter_rows():
         _, _, domain, family, _ = url.split("/")
@@ -528,7 +528,7 @@ def texts(folder: Path, base: Path, count: int) -> None:
     near = {"by": "sign.signature", "jaccard": JACCARD, "scope": "domain"}
     run = finished(folder, {"score": {"sign": {"use": "minhash"}}, "group": {"near": near}})
     url = dict(
-        pl.read_parquet(run.store.path(f"raw/{run.shards[0]}.parquet")).filter(kind="document")
+        Files(run.store).read(f"raw/{run.shards[0]}.parquet").filter(kind="document")
         .select("document", "url").iter_rows()
     )  # fmt: skip
     signatures = column(run, run.resolved.scorers[0].folder, "signature")

@@ -23,13 +23,13 @@ import polars as pl
 
 from curate.group.grouping import Grouping
 from curate.group.keys import SCHEMA
-from curate.ledger.job import Job, Phase, Target
+from curate.ledger.job import FileSet, Job, Phase, Target
 from curate.ledger.ledger import Ledger
-from curate.ledger.making import OneByOne
+from curate.ledger.making import Making, OneByOne
 from curate.recipe.measures import Group
-from curate.store import table
-from curate.store.chunks import ROW_GROUP, ranges, shard_name
+from curate.store.chunks import ROW_GROUP, range_count, range_names, shard_name
 from curate.store.columns import Column
+from curate.store.files import Files
 from curate.store.store import Store
 
 GROUPING = Grouping("same", Group(by=("raw.url",)), "image", (Column("raw", "url", "image", str),), (), None, "", "x")
@@ -47,8 +47,9 @@ def build(folder: Path, count: int) -> None:
             document=pl.lit(f"{at:032x}"),
             position=pl.int_range(pl.len(), dtype=pl.Int32),
         )
-        with Store(folder).writing(name) as path:
-            table.write(path, frame.sort("key").select(SCHEMA.names).to_arrow().cast(SCHEMA), ROW_GROUP)
+        with Making(Store(folder), Job(name, (Target(name),))) as making:
+            making.write(name, frame.sort("key").select(SCHEMA.names).to_arrow().cast(SCHEMA), ROW_GROUP)
+            making.commit()
 
 
 def ours(folder: Path) -> None:
@@ -56,12 +57,14 @@ def ours(folder: Path) -> None:
     from curate.group.matching import GroupRange
     from curate.run.cluster import connect
 
-    store = Store(folder)
-    names = ranges(store, KEYS, 250_000)
-    jobs = [Job(name, (Target(GROUPING.file("groups", name)),), at) for at, name in enumerate(names)]
-    phase = Phase("group same", jobs, OneByOne(GroupRange(store, GROUPING, KEYS, len(jobs))))
+    store, ledger, keys = Store(folder), Ledger(Store(folder)), FileSet("keys", KEYS)
+    names = range_names(range_count([Files(store).count(name) for name in KEYS], len(KEYS), 250_000))
+    targets = [Target(GROUPING.file("groups", name), (keys,), f"{name} of {len(names)}") for name in names]
+    jobs = [Job(name, (target,), at) for at, (name, target) in enumerate(zip(names, targets, strict=True))]
+    phase = Phase("group same", jobs, OneByOne(store, GroupRange(GROUPING, KEYS, len(jobs))))
+    todo = [ledger.handed(job) for job in ledger.unfinished(jobs)]
     with connect("local", 2, []) as executor:
-        failures = executor.run(phase, Ledger(store).unfinished(jobs), lambda _: None)
+        failures = executor.run(phase, todo, lambda _: None)
     assert not failures
 
 

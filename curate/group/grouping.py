@@ -61,7 +61,7 @@ class Reference:
         found = files.rows(self.files, wanted, ["key"])
         if digest.of_files(files.contents).hex() != self.content:
             folder = self.store.path(self.folder)
-            raise ChangedFile(f"{folder} has other keys than its group.json says: run `curate group` there, then this")
+            raise ChangedFile(f"{folder} has other keys than its group.json says: run `curate group` there")
         return found
 
 

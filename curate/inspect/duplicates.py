@@ -12,12 +12,13 @@ import polars as pl
 import pyarrow.dataset as ds
 
 from curate.group.grouping import Grouping
-from curate.group.keys import HASH, content_of, members
+from curate.group.keys import HASH, members
+from curate.group.steps import tables
 from curate.inspect.explain import find
 from curate.recipe.section import RecipeError
-from curate.run.run import Run
-from curate.store.chunks import rows
+from curate.run.run import SMALL, Run
 from curate.store.columns import KEY
+from curate.store.files import Files
 from curate.store.raw_shard import RAW, open_shard
 from curate.store.store import Store
 
@@ -53,14 +54,18 @@ def duplicates_of(run: Run, name: str, pictures: Path | None = None) -> Iterator
     """Every group with company that a document (an id or its beginning, or a URL) has a segment in.
 
     ``pictures``: a folder to write the members' pictures to.
+
+    Raises:
+        RecipeError: a group is not finished.
     """
+    for grouping in run.grouped:
+        if run.unfinished([tables(run.store, grouping, run.scored, SMALL)]):
+            raise RecipeError(
+                f"{run.store.url}: group {grouping.name!r} is not finished: curate group {run.resolved.path}"
+            )
     for shard, document in find(run, name):
         for grouping in run.grouped:
-            if not run.store.exists(grouping.summary):
-                raise RecipeError(
-                    f"{run.store.url}: group {grouping.name!r} is not finished: curate group {run.resolved.path}"
-                )
-            own = rows(run.store, [f"{grouping.folder}/{shard}.parquet"], ds.field("document") == document)
+            own = Files(run.store).rows([f"{grouping.folder}/{shard}.parquet"], ds.field("document") == document)
             for row in own.drop_nulls("group").iter_rows(named=True):
                 if row["size"] > 1 or row["owned"]:
                     yield group_of(run, grouping, row, pictures)
@@ -68,12 +73,11 @@ def duplicates_of(run: Run, name: str, pictures: Path | None = None) -> Iterator
 
 def group_of(run: Run, grouping: Grouping, asked: dict[str, Any], pictures: Path | None) -> DuplicateGroup:
     """One group, seen from one of its members."""
-    found = []
+    found, files = [], Files(run.store)
     for shard in run.scored:
-        table = rows(run.store, [f"{grouping.folder}/{shard}.parquet"], ds.field("group") == asked["group"])
+        table = files.rows([f"{grouping.folder}/{shard}.parquet"], ds.field("group") == asked["group"])
         if table.height:
-            content = content_of(run.store, shard)
-            keys = members(run.store, grouping, shard, content).select(*KEY, "key")
+            keys = members(files, grouping, shard).select(*KEY, "key")
             found.append(table.join(keys, on=KEY, how="left").with_columns(shard=pl.lit(shard)))
     table = pl.concat(found)
     mine = table.filter((pl.col("document") == asked["document"]) & (pl.col("position") == asked["position"]))
@@ -112,9 +116,9 @@ def spelled(grouping: Grouping, far: float) -> str:
 def member(run: Run, grouping: Grouping, row: dict[str, Any], pictures: Path | None) -> Member:
     """A member with what it is, where its picture lies, and how it ended."""
     wanted = (ds.field("document") == row["document"]) & (ds.field("position") == row["position"])
-    raw = rows(run.store, [f"{RAW}/{row['shard']}.parquet"], wanted).row(0, named=True)
-    verdict = f"{run.verdicts}/{row['shard']}.parquet"
-    ended = rows(run.store, [verdict], wanted).row(0, named=True) if run.store.exists(verdict) else {}
+    files, verdict = Files(run.store), f"{run.verdicts}/{row['shard']}.parquet"
+    raw = files.rows([f"{RAW}/{row['shard']}.parquet"], wanted).row(0, named=True)
+    ended = files.rows([verdict], wanted).row(0, named=True) if run.store.exists(verdict) else {}
     picture = ""
     if raw["kind"] == "image" and raw["sha256"]:
         file = f"{raw['sha256']}.{raw['format']}"
@@ -130,6 +134,6 @@ def member(run: Run, grouping: Grouping, row: dict[str, Any], pictures: Path | N
 def written(store: Store, shard: str, sha256: str, path: Path) -> Path:
     """A picture of a raw shard as a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open_shard(store, shard) as raw:
+    with open_shard(Files(store), shard) as raw:
         path.write_bytes(raw.bytes_of(sha256))
     return path

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from curate.store import digest, record, table
 from curate.store.notes import mark, marks_of, notes_of
@@ -62,11 +63,15 @@ class Files:
         return table.decode(self._held[name], columns)
 
     def rows(self, names: Sequence[str], wanted: Any = None, columns: list[str] | None = None) -> pl.DataFrame:
-        """Some rows and columns of tables of one schema; of each, only the row groups that may have any are read."""
+        """Some rows and columns of tables of one schema; of each, only the row groups that may have any are read.
+
+        One file after the other, each with its last row group: sorted keys may lie in thousands of files.
+        """
         if not names:
             return pl.DataFrame()
-        files = [self._opened(name) for name in names]
-        frame = pl.from_arrow(table.dataset(files).to_table(filter=wanted, columns=columns, use_threads=False))
+        opened = (table.dataset([self._opened(name)]) for name in names)
+        parts = [each.to_table(filter=wanted, columns=columns, use_threads=False) for each in opened]
+        frame = pl.from_arrow(pa.concat_tables(parts))
         assert isinstance(frame, pl.DataFrame)
         return frame
 

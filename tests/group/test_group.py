@@ -18,7 +18,7 @@ from curate.group import steps
 from curate.group.steps import witness_files
 from curate.recipe.recipe import Resource
 from curate.recipe.section import RecipeError
-from curate.report import Incomplete, StopRun
+from curate.report import StopRun
 from curate.store.chunks import shard_name
 from curate.store.store import Store
 
@@ -268,16 +268,21 @@ def test_what_another_run_owns_is_read_from_its_keys_alone(tmp_path: Path) -> No
     assert list(new.column("same.owned").values()) == [True, False]
 
 
-@pytest.mark.parametrize("said", [None, '{"name": "same", "keys": "", "group": {}, "shards": 1, "done": false}'])
-def test_a_group_that_is_not_finished_is_no_reference(said: str | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (Path.unlink, r"no finished group like this \(there: same \(not finished\)\)"),
+        (lambda path: path.write_text('{"name": "same"}'), r"group\.json is foreign .*no checksum of curate's"),
+        (lambda path: path.write_text(path.read_text().replace("same", "sane")), r"group\.json is damaged .*verify"),
+    ],
+)
+def test_a_group_that_is_not_finished_or_damaged_is_no_reference(change, said: str, tmp_path: Path) -> None:
     group = {"same": {"by": "raw.text", "keep": "first"}}
     shelf(tmp_path / "old", [["a"]], group=group).do("group")
     (summary,) = tmp_path.glob("old/groups/*/group.json")
-    summary.unlink()
-    if said is not None:
-        summary.write_text(said)
+    change(summary)
     against = {"same": group["same"] | {"against": str(tmp_path / "old")}}
-    with pytest.raises(RecipeError, match=r"no finished group like this \(there: same \(not finished\)\)"):
+    with pytest.raises(RecipeError, match=said):
         shelf(tmp_path / "new", [["a"]], group=against).do("group")
 
 
@@ -453,14 +458,20 @@ def test_another_gate_of_the_compared_score_is_another_group(tmp_path: Path) -> 
     assert sizes(0) == [2, 2, 1]
 
 
-def test_a_raw_shard_that_was_fetched_anew_is_noticed(tmp_path: Path) -> None:
+def test_a_raw_shard_that_was_fetched_anew_is_grouped_anew(tmp_path: Path) -> None:
     group = {"same": {"by": "raw.text", "keep": "first"}}
-    shelf(tmp_path, [["a"], ["a"]], 2, group=group).do("group", "select")
-    raw_shard(Store(tmp_path), [page("different", url="http://ex.org/1")], {}, shard=shard_of(1))
-    for folder in tmp_path.glob("verdicts/*"):
-        shutil.rmtree(folder)
-    with pytest.raises(Incomplete, match=r"StaleScores: .*another raw shard 00000040"):
-        Shelf(tmp_path, recipe_of(empty="keep", group=group)).do("group", "select")
+    run = shelf(tmp_path / "run", [["a"], ["a"]], 2, group=group).do("group", "select")
+    assert [state for state, _ in run.states().values()] == ["kept", "kept", "kept", "dropped"]
+    raw_shard(run.store, [page("different", url="http://ex.org/1")], {}, shard=shard_of(1))
+    run.do("group", "select")
+    assert set(run.states().values()) == {KEPT}
+    fresh = shelf(tmp_path / "fresh", [["a"], ["different"]], 2, group=group).do("group", "select")
+    assert group_bytes(tmp_path / "run") == group_bytes(tmp_path / "fresh")
+    assert fresh.states() == run.states()
+
+
+def group_bytes(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): data for path, (data, _) in group_files(folder).items()}
 
 
 def test_what_no_hash_is_is_named(tmp_path: Path) -> None:
