@@ -41,7 +41,7 @@ from curate.image.codec import decode
 from curate.plugin import VIEWS
 from curate.score.tables import names_of
 from curate.source.corpus import load_reader
-from curate.store import table
+from curate.store.files import Files
 from curate.store.store import Store
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -265,8 +265,7 @@ def measured(folder: Path, score: dict[str, Any], name: str) -> Golden:
 
 def read(store: Store, name: str) -> pl.DataFrame:
     """One of a scorer's tables."""
-    with store.local(name) as path:
-        return table.read(path)
+    return Files(store).read(name)
 
 
 def plain(kind: Any, value: Any) -> Any:

@@ -19,8 +19,8 @@ from rich.table import Table
 from curate.demo import plant, planted
 from curate.plugin import Kind
 from curate.run.run import Run
-from curate.store import table
 from curate.store.columns import Column
+from curate.store.files import Files
 from curate.store.raw_shard import RAW
 
 COLUMNS: dict[str, Kind] = {
@@ -182,12 +182,12 @@ def measured(run: Run, truth: Path) -> pl.DataFrame:
 
 def scores(run: Run, shard: str) -> pl.DataFrame:
     """A row for each pair of a shard: its picture's address and its scores, by name."""
-    with run.store.local(f"{RAW}/{shard}.parquet") as path:
-        rows = table.read(path, ["document", "kind", "url", "status"])
+    files = Files(run.store)
+    rows = files.read(f"{RAW}/{shard}.parquet", ["document", "kind", "url", "status"])
     rows = rows.filter(kind="image", status="ok").select("document", "url")
     for name, kind in COLUMNS.items():
         score, _, column_name = name.partition(".")
-        values = Column(run.folders[score], column_name, kind).read(run.store, shard).drop_nulls("value")
+        values = Column(run.folders[score], column_name, kind).read(files, shard).drop_nulls("value")
         rows = rows.join(values.select("document", value="value").rename({"value": name}), on="document", how="left")
     return rows
 
@@ -225,7 +225,7 @@ def texts(run: Run, pairs: pl.DataFrame) -> list[Texts]:
 
 def out(run: Run, pairs: pl.DataFrame) -> Texts:
     """The texts of the output, as they were written. Pictures that a rule on pictures removed do not count."""
-    names = sorted(name for name in run.store.names(run.out) if name.endswith(".parquet"))
+    names = sorted(name for name in run.store.listing(run.out) if name.endswith(".parquet"))
     written = [pl.DataFrame(schema={"url": pl.String, "caption": pl.String})]
     for name in names:
         with run.store.local(f"{run.out}/{name}") as path:

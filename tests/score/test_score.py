@@ -10,13 +10,13 @@ from shards import Nobody, measure, page, picture, raw_shard, scored, scorers_of
 
 from curate import Image, Vector, scores
 from curate.ledger.ledger import Ledger
+from curate.ledger.making import done
 from curate.recipe.recipe import Resource
 from curate.report import StopRun
 from curate.run.executor import InProcess
 from curate.run.scheduler import Scheduler
 from curate.score import view
 from curate.score.measure import Measurer, job_of, phases
-from curate.store.columns import StaleScores
 from curate.store.store import Store
 
 A, B, C, DEAD, TORN = (f"http://ex.org/{name}.png" for name in ("a", "b", "c", "dead", "torn"))
@@ -273,9 +273,9 @@ def test_a_class_is_built_once_for_all_shards(store):
     for shard in shards:
         raw_shard(store, [page("a", Image(A))], PICTURES, shard=shard)
     scorers = scorers_of(folder(store), {"towers": {"use": "test_score:Towers"}})
-    measurer = Measurer(store, scorers)
+    measurer = Measurer(scorers)
     for shard in shards:
-        measurer(job_of(shard, scorers))
+        measure(store, scorers, shard, measurer)
     assert BUILT == ["towers"]
 
 
@@ -489,12 +489,12 @@ def test_what_measured_a_table_is_said_beside_it_once(store):
     for shard in shards:
         raw_shard(store, [page("x")], {}, shard=shard)
     (scorer,) = scorers = scorers_of(folder(store), {"b": {"use": "test_score:ends", "marks": ".!"}})
-    measurer, name = Measurer(store, scorers), f"{scorer.folder}/scorer.json"
-    measurer(job_of(shards[0], scorers))
+    measurer, name = Measurer(scorers), f"{scorer.folder}/scorer.json"
+    measure(store, scorers, shards[0], measurer)
     assert store.get_json(name) == {"use": "test_score:ends", "parameters": {"marks": ".!"}, "view": "text"}
-    store.put_text(name, "")
-    measurer(job_of(shards[1], scorers))
-    assert store.get_text(name) == ""
+    store.put_json(name, {})
+    measure(store, scorers, shards[1], measurer)
+    assert store.get_json(name) == {}
 
 
 @scores("text", n=int)
@@ -502,14 +502,45 @@ def ends(texts, marks="."):
     return [{"n": text.text.endswith(tuple(marks))} for text in texts]
 
 
-@pytest.mark.parametrize("use", ["widths", "sides"])
-def test_scores_of_another_raw_shard_are_refused(store, use):
+def test_scores_of_another_raw_shard_are_made_again(store):
     raw_shard(store, [page("x", Image(A))], PICTURES)
-    reads = {"w": {"use": use, **({"after": {"score": "towers.sim", "min": 1}} if use == "sides" else {})}}
-    run(store, {"towers": "Towers"})
-    raw_shard(store, [page("xy", Image(A))], PICTURES)
-    with pytest.raises(StaleScores, match="measured on another raw shard 00000000"):
-        run(store, {"towers": "Towers", **reads})
+    reads = {"w": {"use": "sides", "after": {"score": "towers.sim", "min": -1}}}
+    run(store, {"towers": "Towers", **reads})
+    CALLS.clear()
+    raw_shard(store, [page("xy", Image(A), Image(B))], PICTURES)
+    got = run(store, {"towers": "Towers", **reads})
+    assert scored(store, got["w"], "side") == [30, 20]
+    assert [A, B] in CALLS
+
+
+FAILS: list[str] = []
+
+
+@scores("text", n=int)
+def fails_once(texts):
+    FAILS.append("tried")
+    if len(FAILS) == 1:
+        raise OSError("passing")
+    return [{"n": len(text.text)} for text in texts]
+
+
+def test_another_try_measures_only_what_is_not_there(store):
+    raw_shard(store, [page("x y")], {})
+    FAILS.clear()
+    CALLS.clear()
+    gated = {"use": "test_score:fails_once", "after": {"score": "w.words", "min": 1}}
+    scorers = scorers_of(folder(store), {"w": {"use": "test_score:words"}, "last": gated})
+    ledger = Ledger(store)
+    (job,) = ledger.unfinished([job_of("00000000", scorers)])
+    job, measurer = ledger.handed(job), Measurer(scorers)
+    with pytest.raises(OSError, match="passing"):
+        done(store, job, measurer)
+    assert (len(FAILS), CALLS) == (1, [["x y"]])
+    report = done(store, job, measurer)
+    assert (len(FAILS), CALLS) == (2, [["x y"]])
+    ledger.take(report)
+    assert ledger.unfinished([job_of("00000000", scorers)]) == []
+    assert Ledger(store).unfinished([job_of("00000000", scorers)]) == []
 
 
 def test_a_view_is_a_file(store):

@@ -8,6 +8,7 @@ from shards import page, picture, raw_shard, scorers_of
 from curate import Image, scores
 from curate.score.tables import merged, parts_of, tabulated
 from curate.score.view import Measured, Owed, Segments, distinct, view_of
+from curate.store.files import Files
 from curate.store.raw_shard import open_shard
 from curate.store.store import Store
 
@@ -23,7 +24,7 @@ def sides(images):
 def segments(tmp_path):
     """Row numbers: document 0 and its segments 1 to 3; document 4 and its segments 5 and 6."""
     raw_shard(Store(tmp_path), [page("x", A, DEAD), "reject", page(B, A)], {A.url: picture(1), B.url: picture(2, 50)})
-    with open_shard(Store(tmp_path), "00000000") as raw:
+    with open_shard(Files(Store(tmp_path)), "00000000") as raw:
         yield Segments(raw)
 
 
