@@ -122,7 +122,7 @@ def test_the_files_are_found() -> None:
     assert "curate/recipe/recipe.py" in importers("pydantic")
     assert "curate/document.py" in edges()["pipelines/mmc4.py"]
     assert "filters/_pretrained.py" in edges()["filters/itm.py"]
-    assert "curate/store/table.py" in edges()["curate/fetch/crawl.py"]
+    assert "curate/ledger/making.py" in edges()["curate/fetch/crawl.py"]
     assert {wing(file) for file in core()} == {"", *WINGS}
 
 

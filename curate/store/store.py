@@ -89,24 +89,20 @@ class Store:
         filesystem, root = self._place
         return f"{root}/{name}" if self.is_local else filesystem.unstrip_protocol(f"{root}/{name}")
 
+    def _entries(self, folder: str) -> list[Any]:
+        filesystem, root = self._place
+        with suppress(FileNotFoundError):
+            return list(filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=True, refresh=True))
+        return []
+
     def listing(self, folder: str) -> dict[str, Stat]:
         """The complete files directly in a folder; empty if there is no such folder."""
-        filesystem, root = self._place
-        try:
-            found = filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=True, refresh=True)
-        except FileNotFoundError:
-            return {}
-        files = {file_name(each["name"]): stat_of(each) for each in found if each["type"] != "directory"}
-        return {name: stat for name, stat in files.items() if not name.startswith(PART)}
+        files = {file_name(each["name"]): each for each in self._entries(folder) if each["type"] != "directory"}
+        return {name: stat_of(each) for name, each in files.items() if not name.startswith(PART)}
 
     def folders(self, folder: str) -> set[str]:
         """The folders directly in a folder."""
-        filesystem, root = self._place
-        try:
-            found = filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=True, refresh=True)
-        except FileNotFoundError:
-            return set()
-        return {file_name(each["name"]) for each in found if each["type"] == "directory"}
+        return {file_name(each["name"]) for each in self._entries(folder) if each["type"] == "directory"}
 
     def exists(self, name: str) -> bool:
         """Whether the file is there, and therefore complete."""
@@ -133,7 +129,7 @@ class Store:
             filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
             filesystem.put_file(str(part), target)
             part.unlink()
-        return stat_of(filesystem.info(target))
+        return self.stat(name)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
@@ -189,11 +185,7 @@ class Store:
             path.write_bytes(record.encode(value))
 
     def get_json(self, name: str) -> dict[str, Any]:
-        """Reads what ``put_json`` wrote.
-
-        Raises:
-            DamagedFile: it is not what was written; says what to do.
-        """
+        """Reads what ``put_json`` wrote; DamagedFile if it is something else, with what to do."""
         with blaming(self, name):
             return record.decode(self.bytes_of(name))[0]
 
