@@ -106,8 +106,7 @@ class Store:
 
     def exists(self, name: str) -> bool:
         """Whether the file is there, and therefore complete."""
-        filesystem, root = self._place
-        return bool(filesystem.exists(f"{root}/{name}"))
+        return bool(self._place[0].exists(f"{self._place[1]}/{name}"))
 
     def part(self, name: str) -> Path:
         """A local path to write a file to; it has no name until it is published."""
@@ -160,19 +159,16 @@ class Store:
 
     def range_of(self, name: str, start: int, end: int) -> bytes:
         """The bytes of a file from a place up to another."""
-        filesystem, root = self._place
-        return bytes(filesystem.cat_file(f"{root}/{name}", start, end))
+        return bytes(self._place[0].cat_file(f"{self._place[1]}/{name}", start, end))
 
     def stat(self, name: str) -> Stat:
         """What a listing says of a file."""
-        filesystem, root = self._place
-        return stat_of(filesystem.info(f"{root}/{name}"))
+        return stat_of(self._place[0].info(f"{self._place[1]}/{name}"))
 
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
-        filesystem, root = self._place
         with suppress(FileNotFoundError):
-            filesystem.rm_file(f"{root}/{name}")
+            self._place[0].rm_file(f"{self._place[1]}/{name}")
 
     def move(self, name: str, to: str) -> None:
         """Gives a file another name."""
