@@ -50,7 +50,7 @@ class Inventory:
         self._folders = dict[str, dict[str, Known]]()
 
     def learn(self, known: Mapping[str, Known]) -> None:
-        """Takes up what there is, and what each file says, from who has read all of them; no summary is asked."""
+        """Takes up what there is, and what each file says, from who has read all of them."""
         self.forget()
         for name, each in known.items():
             folder, _, file = name.rpartition("/")
@@ -81,26 +81,11 @@ class Inventory:
         if asked:
             asked = list(dict.fromkeys(asked))
             with ThreadPoolExecutor(READERS) as pool:
-                for name, answer in zip(asked, pool.map(self._ask, asked), strict=True):
+                stats = map(self.find, asked)
+                for name, answer in zip(asked, pool.map(partial(ask, self.store), asked, stats), strict=True):
                     self._put(name, answer)
                     if isinstance(answer, Entry):
                         self._new[name] = answer
-
-    def _ask(self, name: str) -> Entry | Fault:
-        """What a file says of itself; of a table the footer is read."""
-        stat = self.find(name)
-        assert isinstance(stat, Stat)
-        try:
-            with self.store.blaming(name):
-                if name.endswith(".json"):
-                    notes = record.decode(self.store.bytes_of(name))[1]
-                else:
-                    notes = table.footer(partial(self.store.range_of, name), stat.size).notes
-                return notes_of(notes, name, *stat)
-        except DamagedFile as error:
-            return Fault("damaged", str(error))
-        except ForeignFile as error:
-            return Fault("foreign", str(error))
 
     def company(self, entry: Entry) -> Fault | None:
         """What is wrong with a file that lies beside another (missing or damaged); None if nothing is."""
@@ -163,3 +148,19 @@ class Inventory:
             everything = self._summary.entries | self._new | known
             self._summary.add(list(self._new.values()), list(everything.values()))
         self._saved, self._new = time.monotonic(), {}
+
+
+def ask(store: Store, name: str, stat: Known | None) -> Entry | Fault:
+    """What a file says of itself; of a table the footer is read."""
+    assert isinstance(stat, Stat)
+    try:
+        with store.blaming(name):
+            if name.endswith(".json"):
+                notes = record.decode(store.bytes_of(name))[1]
+            else:
+                notes = table.footer(partial(store.range_of, name), stat.size).notes
+            return notes_of(notes, name, *stat)
+    except DamagedFile as error:
+        return Fault("damaged", str(error))
+    except ForeignFile as error:
+        return Fault("foreign", str(error))

@@ -20,8 +20,9 @@ from web import Site
 from world import World, copy, everything, flip
 
 from curate import Image, Vector, scores
+from curate.inspect.condition import UNJUDGED, Finding, Verified
 from curate.inspect.repair import repair
-from curate.inspect.verify import UNJUDGED, Finding, Verified, verify
+from curate.inspect.verify import verify
 from curate.ledger.ledger import DAMAGED, FOREIGN, GOOD, MISSING, STALE
 from curate.recipe.recipe import Recipe
 from curate.store import digest, table
