@@ -92,12 +92,12 @@ class Sorting:
         return any(home(name).startswith(folder) for folder in self.targets.ends)
 
     def judge_company(self) -> None:
-        """Judges what lies beside the files that say so."""
-        for name, reading in self.readings.items():
-            if isinstance(reading.says, Entry):
-                for each in reading.says.beside:
-                    if each.name not in self.findings:
-                        self._judge_beside(name, each)
+        """Judges what lies beside the files that say so; if several do, then by one that is as it should be."""
+        said = [(name, each.says.beside) for name, each in self.readings.items() if isinstance(each.says, Entry)]
+        for name, beside in sorted(said, key=lambda each: self.state(each[0]) not in (GOOD, UNJUDGED)):
+            for each in beside:
+                if each.name not in self.findings:
+                    self._judge_beside(name, each)
 
     def _judge_beside(self, name: str, beside: Beside) -> None:
         state, found = self.state(name), self.readings.get(beside.name)
