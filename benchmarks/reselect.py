@@ -28,6 +28,9 @@ import polars as pl
 import pyarrow as pa
 from clip_score import Quiet
 
+from curate.ledger.job import Job
+from curate.ledger.making import Making
+from curate.report import Report
 from curate.run.executor import InProcess
 from curate.run.run import Run
 from curate.run.stages import Stages
@@ -41,7 +44,8 @@ PER_SHARD = 10_000
 def tables(run: Run) -> int:
     """Writes raw and score tables for every planned shard; returns their bytes."""
     rng = np.random.default_rng(0)
-    for part in run.plan.slices:
+    (fetching,), (scoring,) = run.fetching(), run.scoring()
+    for part, fetched, measured in zip(run.plan.slices, fetching.jobs, scoring.jobs, strict=True):
         n = part.count
         ids = [f"{part.start + at:032x}" for at in range(n)]
         image, text, clip = (rng.random(n) for _ in range(3))
@@ -73,11 +77,13 @@ def tables(run: Run) -> int:
         raw = pl.concat([heads, images, texts], how="diagonal").with_row_index("at")
         raw = raw.sort(pl.col("at") % n, "position").drop("at")
         raw = raw.with_columns(*(pl.lit(None).alias(name) for name in schema.RAW.names if name not in raw.columns))
-        save(run.store, f"raw/{part.shard}.parquet", raw.select(schema.RAW.names).to_arrow().cast(schema.RAW))
+        rows = raw.select(schema.RAW.names).to_arrow().cast(schema.RAW)
+        save(run, fetched, {f"raw/{part.shard}.parquet": rows}, schema.RAW_SAYS)
+        scores = dict[str, pa.Table]()
         for scorer in run.resolved.scorers:
             kind = next(iter(scorer.columns))
-            rows = texts if kind == "text" else images
-            frame = rows.select("document", "position").to_dict(as_series=False)
+            segments = texts if kind == "text" else images
+            frame = segments.select("document", "position").to_dict(as_series=False)
             for column, type_ in scorer.all_columns.items():
                 frame[column] = values(
                     column,
@@ -87,12 +93,11 @@ def tables(run: Run) -> int:
                     failed if kind == "image" else None,
                     rng,
                 )
-            schema = schema.score_schema(scorer.all_columns)
-            content = pa.Table.from_arrays(
-                [schema.column(frame[each.name], each.type) for each in schema], schema=schema
-            )
-            for name, part_of_it in parts_of(scorer, part.shard, content).items():
-                save(run.store, name, part_of_it)
+            form = schema.score_schema(scorer.all_columns)
+            columns = [schema.column(frame[each.name], each.type) for each in form]
+            scores |= parts_of(scorer, part.shard, pa.Table.from_arrays(columns, schema=form))
+        save(run, measured, scores)
+    run.forget()
     return sum(path.stat().st_size for path in Path(run.store.url).rglob("*.parquet"))
 
 
@@ -110,10 +115,15 @@ def values(column: str, kind: Any, floats: Any, sizes: Any, missing: Any, rng: A
     return found if missing is None else [None if gone else value for value, gone in zip(found, missing, strict=True)]
 
 
-def save(store: Store, name: str, content: Any) -> None:
-    """Writes a table into the run."""
-    with store.writing(name) as path:
-        table.write(path, content)
+def save(run: Run, job: Job, tables: dict[str, pa.Table], says: list[str] | None = None) -> None:
+    """Writes what a job of the run would have made."""
+    report = Report(job.name)
+    with Making(run.store, run.ledger.handed(job)) as making:
+        for name, rows in tables.items():
+            making.write(name, rows, says=says)
+        making.commit()
+        report.made = making.made
+    run.ledger.take(report)
 
 
 def floor(run: Run) -> float:
@@ -129,7 +139,7 @@ def floor(run: Run) -> float:
             for scorer, column in zip(run.resolved.scorers, ("area", "chars", "sim"), strict=True):
                 pl.read_parquet(folder / f"{scorer.folder}/{shard}.parquet", columns=["document", "position", column])
             with run.store.writing(f"floor/{shard}.parquet") as path:
-                table.write(path, raw.select("document", "position", "kind", "status", "bytes").to_arrow())
+                path.write_bytes(table.encode(raw.select("document", "position", "kind", "status", "bytes").to_arrow()))
 
     return common.seconds(work)
 
@@ -190,6 +200,7 @@ def main() -> None:
         profile.disable()
         (Path(run.store.path(run.verdicts)) / "funnel.json").unlink()
         shutil.rmtree(run.store.path(f"{run.verdicts}/counts"))
+        run.ledger.forget()
         counting = common.seconds(stages.select)
         shown.add("of which select, in process, under the profiler", f"{took:.1f}", f"{documents / took:,.0f}")
         shown.add("of which the funnel", f"{counting:.1f}", f"{documents / counting:,.0f}")

@@ -17,7 +17,7 @@ from curate.report import Beside, Entry, Report
 from curate.store import digest, record, table
 from curate.store.digest import DamagedFile, ForeignFile
 from curate.store.notes import notes_of
-from curate.store.store import Stat, Store
+from curate.store.store import Stat, Store, blaming, damage
 
 READERS = 32
 """Files that are asked at a time: on remote storage each waits."""
@@ -81,8 +81,7 @@ class Inventory:
         if asked:
             asked = list(dict.fromkeys(asked))
             with ThreadPoolExecutor(READERS) as pool:
-                stats = map(self.find, asked)
-                for name, answer in zip(asked, pool.map(partial(ask, self.store), asked, stats), strict=True):
+                for name, answer in zip(asked, pool.map(lambda name: said_by(self.store, name), asked), strict=True):
                     self._put(name, answer)
                     if isinstance(answer, Entry):
                         self._new[name] = answer
@@ -94,21 +93,10 @@ class Inventory:
             if found is None:
                 return Fault("missing", f"{self.store.path(each.name)} is not there")
             if found[:2] != (each.size, each.stamp):
-                if wrong := self._compared(each, int(found[0])):
+                if wrong := changed(self.store, each, int(found[0])):
                     return wrong
                 self._restamp(entry.name, each.name, str(found[1]))
         return None
-
-    def _compared(self, each: Beside, size: int) -> Fault | None:
-        """What is wrong with a file whose stamp is not the one that was known.
-
-        Where none was known, as the summary was lost, a file is believed by its size.
-        """
-        why = f"it has {size:,} bytes, and had {each.size:,}" if size != each.size else ""
-        if each.stamp and not why:
-            with self.store.local(each.name) as path:
-                why = "" if digest.of_path(path) == each.digest else "it is not what was written"
-        return Fault("damaged", self.store.damage(each.name, why)) if why else None
 
     def _restamp(self, name: str, beside: str, stamp: str) -> None:
         known = self.find(name)
@@ -150,11 +138,11 @@ class Inventory:
         self._saved, self._new = time.monotonic(), {}
 
 
-def ask(store: Store, name: str, stat: Known | None) -> Entry | Fault:
+def said_by(store: Store, name: str) -> Entry | Fault:
     """What a file says of itself; of a table the footer is read."""
-    assert isinstance(stat, Stat)
     try:
-        with store.blaming(name):
+        stat = store.stat(name)
+        with blaming(store, name):
             if name.endswith(".json"):
                 notes = record.decode(store.bytes_of(name))[1]
             else:
@@ -164,3 +152,15 @@ def ask(store: Store, name: str, stat: Known | None) -> Entry | Fault:
         return Fault("damaged", str(error))
     except ForeignFile as error:
         return Fault("foreign", str(error))
+
+
+def changed(store: Store, each: Beside, size: int) -> Fault | None:
+    """What is wrong with a file beside another whose stamp is not the one that was known.
+
+    Where none was known, as the summary was lost, a file is believed by its size.
+    """
+    why = f"it has {size:,} bytes, and had {each.size:,}" if size != each.size else ""
+    if each.stamp and not why:
+        with store.local(each.name) as path:
+            why = "" if digest.of_path(path) == each.digest else "it is not what was written"
+    return Fault("damaged", damage(store, each.name, why)) if why else None

@@ -6,7 +6,7 @@ Decides nothing: what a file is made from, and by, is said by its target.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,17 @@ from typing import Any, Generic, Self, TypeVar
 
 import pyarrow as pa
 
-from curate.ledger.job import Job, Jobs, Target
+from curate.ledger.job import FileSet, Job, Jobs, Ref, Target
 from curate.report import Beside, Entry, Failure, Report, StopRun, described
 from curate.store import digest, record, table
 from curate.store.digest import DamagedFile, ForeignFile
-from curate.store.files import Files
+from curate.store.files import ChangedFile, Files
 from curate.store.notes import notes_of, spelled
 from curate.store.store import Stat, Store
 
 Value = TypeVar("Value")
+LASTING = (DamagedFile, ForeignFile, ChangedFile)
+"""What a job raises because of a file; it would raise it again."""
 
 
 class Making:
@@ -31,14 +33,13 @@ class Making:
     def __init__(self, store: Store, job: Job) -> None:
         self.store, self.files, self.made = store, Files(store, job.expected), list[Entry]()
         self._targets = {target.name: target for target in job.targets}
-        self._contents = dict[str, bytes]()
         self._parts = dict[str, Path]()
         self._pending = list[Entry]()
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """A local path for a file that lies beside a target, and is there no later than that."""
-        part = self._parts[name] = self.files.own[name] = self.store.part(name)
+        part = self._parts[name] = self.store.part(name)
         yield part
 
     def write(
@@ -62,35 +63,47 @@ class Making:
     def has(self, *names: str) -> bool:
         """Whether an earlier try of the job made these targets already, by the same from the same: so they stay.
 
-        What they were made from has been made, or was looked at here, before.
+        Of what is made from files of the job itself, those have been made, or looked at here, before.
         """
+        if not self.files.compared:  # then nothing appears before all is done, and all must be read
+            return False
         found = [self._found(name) for name in names]
         for entry in found:
             if entry is not None and None not in found:
-                self._contents[entry.name], self.files.own[entry.name] = entry.content, None
+                self.files.makes(entry.name, None, entry.content)
                 self.made.append(entry)
         return None not in found
 
     def _found(self, name: str) -> Entry | None:
         """A target that is there, if it was made by the same from the same."""
-        target, known = self._targets[name], self.files.contents | self._contents
+        target = self._targets[name]
         try:
-            notes = Files(self.store).notes(name)
+            entry = notes_of(Files(self.store).notes(name), name, *self.store.stat(name))
         except (FileNotFoundError, DamagedFile, ForeignFile):
             return None
-        entry = notes_of(notes, name, *self.store.stat(name))
-        return entry if (entry.by, entry.made_from) == (target.by, _origin(target, known)) else None
+        return entry if (entry.by, entry.made_from) == (target.by, self._origin(target)) else None
 
     def _entry(self, name: str, content: bytes, beside: Sequence[str]) -> Entry:
-        target, known = self._targets[name], self.files.contents | self._contents
-        parts = [(each, self._parts[each]) for each in beside]
+        target, parts = self._targets[name], [(each, self._parts[each]) for each in beside]
         files = (Beside(each, part.stat().st_size, digest.of_path(part)) for each, part in parts)
-        return Entry(name, 0, "", target.by, _origin(target, known), content, tuple(files))
+        return Entry(name, 0, "", target.by, self._origin(target), content, tuple(files))
+
+    def _origin(self, target: Target) -> bytes:
+        """The digest of what a target is made from: the ledger's; or ours, where its own job makes some of it."""
+        return target.digest or self._digest(target.origin)
+
+    def _digest(self, refs: Iterable[Ref]) -> bytes:
+        """One digest of the content of files and sets, as the ledger takes it."""
+        named = (
+            (ref.name, self._digest(ref.files)) if isinstance(ref, FileSet) else (ref, self.files.content(ref))
+            for ref in refs
+        )
+        return digest.of_files(dict(named))
 
     def _put(self, entry: Entry, data: bytes) -> None:
-        part = self._parts[entry.name] = self.files.own[entry.name] = self.store.part(entry.name)
+        part = self._parts[entry.name] = self.store.part(entry.name)
         part.write_bytes(data)
-        self._contents[entry.name] = entry.content
+        self.files.makes(entry.name, part, entry.content)
         self._pending.append(entry)
 
     def commit(self, early: bool = False) -> None:
@@ -105,13 +118,12 @@ class Making:
         for entry in self._pending:
             beside = tuple(each._replace(stamp=self._publish(each.name).stamp) for each in entry.beside)
             stat = self._publish(entry.name)
+            self.files.makes(entry.name, None, entry.content)
             self.made.append(entry._replace(size=stat.size, stamp=stat.stamp, beside=beside))
         self._pending = []
 
     def _publish(self, name: str) -> Stat:
-        stat = self.store.publish(self._parts.pop(name), name)
-        self.files.own[name] = None
-        return stat
+        return self.store.publish(self._parts.pop(name), name)
 
     def __enter__(self) -> Self:
         return self
@@ -119,14 +131,6 @@ class Making:
     def __exit__(self, *_: object) -> None:
         for part in self._parts.values():
             part.unlink(missing_ok=True)
-
-
-def _origin(target: Target, known: Mapping[str, bytes]) -> bytes:
-    """The digest of what a target is made from: the ledger's, or, where its own job makes some of it, ours."""
-    if target.digest:
-        return target.digest
-    names = (ref for ref in target.origin if isinstance(ref, str))
-    return digest.of_files({name: known.get(name, b"") for name in names})
 
 
 class Held(Generic[Value]):
@@ -167,7 +171,7 @@ class OneByOne:
             except StopRun:
                 raise
             except Exception as error:
-                jobs.done(job, Failure("", job.name, described(error)))
+                jobs.done(job, Failure("", job.name, described(error), isinstance(error, LASTING)))
 
 
 def done(store: Store, job: Job, work: Callable[[Job, Making], Report]) -> Report:

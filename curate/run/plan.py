@@ -25,7 +25,7 @@ from curate.run.bind import Resolved
 from curate.score.identity import code_hash
 from curate.source.corpus import Planned
 from curate.source.corpus import plan as plan_source
-from curate.source.inputs import Input, compare, matching
+from curate.source.inputs import Found, Input, compare, matching
 from curate.source.rows import Slice
 from curate.store import digest, record, table
 from curate.store.files import Files
@@ -102,28 +102,17 @@ class Plan:
             needed = Counter(part.file for part in slices if part.shard not in there)
             wrong |= {name: f"gone; shards that need it: {needed[name]}" for name in compared.gone if needed[name]}
         if wrong:
-            raise self._refusal(wrong)
+            raise RecipeError(
+                f"{self.resolved.path}: the source's files are not those that {self.store.url} was planned from:\n  "
+                + listed(wrong)
+                + "\nPut the old files back, or give this run another folder (--out)."
+            )
         here = compared.here
-        slices[:] = [
-            replace(part, path=here[part.file].path, stat=here[part.file].stat) if part.file in here else part
-            for part in slices
-        ]
-        now = [
-            replace(each, path=here[each.file].path, stamp=here[each.file].stat.stamp) if each.file in here else each
-            for each in planned
-        ]
+        slices[:] = [located(part, here.get(part.file)) for part in slices]
+        now = [seen(each, here.get(each.file)) for each in planned]
         if now != planned:  # touched or moved: noted, so that nobody has to hash them again
             self._note(self._record | {"inputs": [dict(vars(each)) for each in now]})
         self._checked = True
-
-    def _refusal(self, wrong: dict[str, str]) -> RecipeError:
-        lines = [f"{name}: {how}" for name, how in sorted(wrong.items())]
-        lines = lines[:LISTED] + ([f"... and {len(lines) - LISTED} more"] if len(lines) > LISTED else [])
-        return RecipeError(
-            f"{self.resolved.path}: the files of the source are not those that {self.store.url} was planned from:\n  "
-            + "\n  ".join(lines)
-            + "\nPut the old files back, or give this run another folder (--out)."
-        )
 
     def _note(self, found: dict[str, Any]) -> None:
         self.store.put_json(PLAN, found)
@@ -161,17 +150,15 @@ class Plan:
                 f"{self.store.path(SLICES)} is lost, and the source does not give the same shards any more: "
                 "give this run another folder (--out)"
             )
-        self._write(rows)
+        write(self.store, rows)
         return planned.slices
 
     def _fresh(self) -> list[Slice]:
         found = fingerprint(self.resolved, self.limit)
         planned = self._planned(record.content(found))
-        rows = table_of(planned.slices)
-        self._write(rows)
-        parts = {"fingerprint": found, "shards": rows.num_rows, "bad_files": [str(each) for each in planned.bad]}
-        inputs = [dict(vars(each)) for each in planned.inputs]
-        self._note(parts | {"inputs": inputs, "slices": digest.of_table(rows).hex()})
+        content = write(self.store, table_of(planned.slices))
+        parts = {"fingerprint": found, "shards": len(planned.slices), "bad_files": [str(each) for each in planned.bad]}
+        self._note(parts | {"inputs": [dict(vars(each)) for each in planned.inputs], "slices": content})
         self._checked = True
         return planned.slices
 
@@ -181,9 +168,31 @@ class Plan:
         except FileNotFoundError as error:
             raise RecipeError(f"{self.resolved.path}: {error}") from None
 
-    def _write(self, rows: pa.Table) -> None:
-        with self.store.writing(SLICES) as path:
-            path.write_bytes(table.encode(rows, content=digest.of_table(rows).hex()))
+
+def located(part: Slice, found: Found | None) -> Slice:
+    """A shard whose file lies there now."""
+    return part if found is None else replace(part, path=found.path, stat=found.stat)
+
+
+def seen(planned: Input, found: Found | None) -> Input:
+    """A file that is what it was, wherever it lies now."""
+    if found is None or (found.path, found.stat.stamp) == (planned.path, planned.stamp):
+        return planned
+    return replace(planned, path=found.path, stamp=found.stat.stamp)
+
+
+def listed(wrong: dict[str, str]) -> str:
+    """Files and what is wrong with them, a line each; of many, the first."""
+    lines = [f"{name}: {how}" for name, how in sorted(wrong.items())]
+    return "\n  ".join(lines[:LISTED] + ([f"... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []))
+
+
+def write(store: Store, rows: pa.Table) -> str:
+    """Writes plan.parquet; returns its content."""
+    content = digest.of_table(rows).hex()
+    with store.writing(SLICES) as path:
+        path.write_bytes(table.encode(rows, content=content))
+    return content
 
 
 def table_of(slices: list[Slice]) -> pa.Table:

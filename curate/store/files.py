@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from curate.store import digest, record, table
 from curate.store.notes import mark, marks_of, notes_of
-from curate.store.store import Store
+from curate.store.store import Store, blaming
 
 HELD = 64 << 20
 """Bytes of checked files that are kept for the next look at them: several rules read one table."""
@@ -34,15 +35,14 @@ class Expected:
 
 
 class Files:
-    """The files of a store. ``contents``: the digest of what each file says that was read.
+    """The files of a store. ``contents``: the digest of what each file says that was read, or made here.
 
-    ``expected``: what may be read; None: anything. ``own``: the files that the job itself makes: those need not be
-    expected; a path as long as they are not there yet.
+    ``expected``: what may be read; None: anything. What the job itself makes need not be expected.
     """
 
     def __init__(self, store: Store, expected: Expected | None = None) -> None:
         self.store, self.contents = store, dict[str, bytes]()
-        self.own = dict[str, Path | None]()
+        self._own = dict[str, Path | None]()
         self._expected = expected or Expected()
         self._marks = marks_of(self._expected.marks)
         self._held: dict[str, bytes] = {}
@@ -55,7 +55,7 @@ class Files:
         """
         if name not in self._held:
             data = self._bytes(name)
-            with self.store.blaming(name):
+            with blaming(self.store, name):
                 self.saw(name, notes_of(table.checked(data).notes).content)
             while self._held and sum(map(len, self._held.values())) + len(data) > HELD:
                 del self._held[next(iter(self._held))]
@@ -81,7 +81,7 @@ class Files:
 
     def json(self, name: str) -> dict[str, Any]:
         """The object in a JSON file."""
-        with self.store.blaming(name):
+        with blaming(self.store, name):
             value, notes = record.decode(self._bytes(name))
             self.saw(name, notes_of(notes).content)
         return value
@@ -90,15 +90,25 @@ class Files:
         """The notes of a table."""
         return self._footer(name)[0].notes
 
+    def content(self, name: str) -> bytes:
+        """The digest of what a file says, whose notes are read if it was not."""
+        if name not in self.contents:
+            _ = self.json(name) if name.endswith(".json") else self.notes(name)
+        return self.contents[name]
+
+    def makes(self, name: str, path: Path | None, content: bytes) -> None:
+        """Takes up a file that the job itself makes, and what it says: it lies at a path until it is there."""
+        self._own[name], self.contents[name] = path, content
+        self._held.pop(name, None)
+
     def saw(self, name: str, content: bytes) -> None:
         """Takes up what a file says that is read, or that a worker still has from another job.
 
         Raises:
-            ChangedFile: it is not what was expected.
+            ChangedFile: it is not what was expected, or what the job wrote.
         """
-        if name in self.own:
-            return
-        if not self.expects(name, content):
+        as_written = content == self.contents[name] if name in self._own else self.expects(name, content)
+        if not as_written:
             raise ChangedFile(f"{self.store.path(name)} changed while this run went on; run the same command again")
         self.contents[name] = content
 
@@ -112,7 +122,8 @@ class Files:
         Raises:
             ChangedFile: it is something else.
         """
-        if self._expected.whole and digest.of_files(self.contents) != self._expected.whole:
+        read = {name: content for name, content in self.contents.items() if name not in self._own}
+        if self._expected.whole and digest.of_files(read) != self._expected.whole:
             raise ChangedFile(f"files of {self.store.url} changed while this run went on; run the same command again")
 
     @property
@@ -121,19 +132,21 @@ class Files:
         return not self._expected.whole
 
     def _bytes(self, name: str) -> bytes:
-        part = self.own.get(name)
+        part = self._own.get(name)
         return part.read_bytes() if part else self.store.bytes_of(name)
 
+    def _range(self, name: str, start: int, end: int) -> bytes:
+        part = self._own.get(name)
+        return part.read_bytes()[start:end] if part else self.store.range_of(name, start, end)
+
     def _footer(self, name: str) -> tuple[table.Footer, int]:
-        size = self.store.size(name)
-        with self.store.blaming(name):
-            found = table.footer(lambda start, end: self.store.range_of(name, start, end), size)
+        part = self._own.get(name)
+        size = part.stat().st_size if part else self.store.stat(name).size
+        with blaming(self.store, name):
+            found = table.footer(partial(self._range, name), size)
             self.saw(name, notes_of(found.notes).content)
         return found, size
 
     def _opened(self, name: str) -> table.CheckedFile:
         found, size = self._footer(name)
-        store = self.store
-        return table.CheckedFile(
-            found, size, lambda start, end: store.range_of(name, start, end), lambda: store.blaming(name)
-        )
+        return table.CheckedFile(found, size, partial(self._range, name), partial(blaming, self.store, name))

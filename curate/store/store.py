@@ -89,29 +89,24 @@ class Store:
         filesystem, root = self._place
         return f"{root}/{name}" if self.is_local else filesystem.unstrip_protocol(f"{root}/{name}")
 
+    def _entries(self, folder: str) -> list[Any]:
+        filesystem, root = self._place
+        with suppress(FileNotFoundError):
+            return list(filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=True, refresh=True))
+        return []
+
     def listing(self, folder: str) -> dict[str, Stat]:
         """The complete files directly in a folder; empty if there is no such folder."""
-        filesystem, root = self._place
-        try:
-            found = filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=True, refresh=True)
-        except FileNotFoundError:
-            return {}
-        files = {file_name(each["name"]): stat_of(each) for each in found if each["type"] != "directory"}
-        return {name: stat for name, stat in files.items() if not name.startswith(PART)}
+        files = {file_name(each["name"]): each for each in self._entries(folder) if each["type"] != "directory"}
+        return {name: stat_of(each) for name, each in files.items() if not name.startswith(PART)}
 
     def folders(self, folder: str) -> set[str]:
         """The folders directly in a folder."""
-        filesystem, root = self._place
-        try:
-            found = filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=True, refresh=True)
-        except FileNotFoundError:
-            return set()
-        return {file_name(each["name"]) for each in found if each["type"] == "directory"}
+        return {file_name(each["name"]) for each in self._entries(folder) if each["type"] == "directory"}
 
     def exists(self, name: str) -> bool:
         """Whether the file is there, and therefore complete."""
-        filesystem, root = self._place
-        return bool(filesystem.exists(f"{root}/{name}"))
+        return bool(self._place[0].exists(f"{self._place[1]}/{name}"))
 
     def part(self, name: str) -> Path:
         """A local path to write a file to; it has no name until it is published."""
@@ -133,7 +128,7 @@ class Store:
             filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
             filesystem.put_file(str(part), target)
             part.unlink()
-        return stat_of(filesystem.info(target))
+        return self.stat(name)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
@@ -164,36 +159,21 @@ class Store:
 
     def range_of(self, name: str, start: int, end: int) -> bytes:
         """The bytes of a file from a place up to another."""
-        filesystem, root = self._place
-        return bytes(filesystem.cat_file(f"{root}/{name}", start, end))
-
-    def size(self, name: str) -> int:
-        """The length of a file in bytes."""
-        filesystem, root = self._place
-        return int(filesystem.size(f"{root}/{name}"))
+        return bytes(self._place[0].cat_file(f"{self._place[1]}/{name}", start, end))
 
     def stat(self, name: str) -> Stat:
         """What a listing says of a file."""
-        filesystem, root = self._place
-        return stat_of(filesystem.info(f"{root}/{name}"))
+        return stat_of(self._place[0].info(f"{self._place[1]}/{name}"))
 
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
-        filesystem, root = self._place
         with suppress(FileNotFoundError):
-            filesystem.rm_file(f"{root}/{name}")
+            self._place[0].rm_file(f"{self._place[1]}/{name}")
 
     def move(self, name: str, to: str) -> None:
         """Gives a file another name."""
         filesystem, root = self._place
         filesystem.mv(f"{root}/{name}", f"{root}/{to}")
-
-    def sweep(self) -> None:
-        """Removes what killed runs left half-written in a local folder; what a living one writes stays."""
-        if self.is_local:
-            for part in Path(self._place[1]).rglob(f"{PART}*"):
-                if not is_alive(part.name):
-                    part.unlink(missing_ok=True)
 
     def put_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Writes an object as JSON that checks itself, whole or not at all."""
@@ -201,25 +181,31 @@ class Store:
             path.write_bytes(record.encode(value))
 
     def get_json(self, name: str) -> dict[str, Any]:
-        """Reads what ``put_json`` wrote.
-
-        Raises:
-            DamagedFile: it is not what was written; says what to do.
-        """
-        with self.blaming(name):
+        """Reads what ``put_json`` wrote; DamagedFile if it is something else, with what to do."""
+        with blaming(self, name):
             return record.decode(self.bytes_of(name))[0]
 
-    @contextmanager
-    def blaming(self, name: str) -> Iterator[None]:
-        """Says of which file it is that something is wrong there, and what to do."""
-        try:
-            yield
-        except DamagedFile as error:
-            raise DamagedFile(self.damage(name, str(error))) from None
-        except ForeignFile as error:
-            raise ForeignFile(f"{self.path(name)} is foreign ({error}): remove it, or use another folder") from None
 
-    def damage(self, name: str, why: str) -> str:
-        """What to say of a file that is damaged."""
-        remedy = f"`curate verify {self.url} --repair` removes it, then run the same command again"
-        return f"{self.path(name)} is damaged ({why}): {remedy}"
+def sweep(store: Store) -> None:
+    """Removes what killed runs left half-written in a local folder; what a living one writes stays."""
+    if store.is_local:
+        for part in Path(store.path("")).rglob(f"{PART}*"):
+            if not is_alive(part.name):
+                part.unlink(missing_ok=True)
+
+
+def damage(store: Store, name: str, why: str) -> str:
+    """What to say of a file that is damaged."""
+    remedy = f"`curate verify {store.url} --repair` removes it, then run the same command again"
+    return f"{store.path(name)} is damaged ({why}): {remedy}"
+
+
+@contextmanager
+def blaming(store: Store, name: str) -> Iterator[None]:
+    """Says of which file it is that something is wrong there, and what to do."""
+    try:
+        yield
+    except DamagedFile as error:
+        raise DamagedFile(damage(store, name, str(error))) from None
+    except ForeignFile as error:
+        raise ForeignFile(f"{store.path(name)} is foreign ({error}): remove it, or use another folder") from None

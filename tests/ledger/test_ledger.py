@@ -252,8 +252,8 @@ def test_a_job_that_fails_leaves_nothing(corpus: Corpus) -> None:
 
 def test_the_summary_saves_opening_files(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    ask = inventory.ask
-    monkeypatch.setattr(inventory, "ask", lambda store, name, stat: asked.append(name) or ask(store, name, stat))
+    said_by = inventory.said_by
+    monkeypatch.setattr(inventory, "said_by", lambda store, name: asked.append(name) or said_by(store, name))
     assert (corpus.run(), asked) == ([], [])
     corpus.path(SCORE).write_bytes(corpus.path(SCORE).read_bytes())
     assert (corpus.run(), asked) == ([], [SCORE])

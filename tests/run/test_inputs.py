@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from web import Site
+from world import World, copy, everything, flip
 
+from curate.fetch import salvage
 from curate.fetch.crawl import FetchShard, job_of
 from curate.ledger.ledger import Ledger
 from curate.ledger.making import done
@@ -172,7 +174,7 @@ def test_a_touched_file_is_the_same_and_noted_so(corpus: Corpus) -> None:
     for name in ("a.jsonl", "b.parquet"):
         os.utime(corpus.folder / "in" / name, (1, 1))
     corpus.fetch(4)
-    assert corpus.store.get_json(PLAN)["inputs"][0]["stamp"] == "1000000000"
+    assert corpus.store.get_json(PLAN)["inputs"][0]["stamp"] == "1.0"
     assert corpus.store.bytes_of(PLAN) != before
     corpus.fetch()
     assert all_once(corpus, *corpus.rows(0, 2 * ROWS))
@@ -347,3 +349,66 @@ def test_what_a_shard_is_made_by_follows_from_its_rows_and_settings(corpus: Corp
         shutil.rmtree(corpus.folder / "run")
         corpus.changes = changes
         assert not {part.by for part in corpus.fetch(0).slices} & {*first}
+
+
+# --- as commands
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Path]]:
+    folder = tmp_path_factory.mktemp("world")
+    with Site({}) as site:
+        built = World.build(folder, site)
+        status, said = built.run(folder / "run")
+        assert status == 0, said
+        yield built, folder / "run"
+
+
+def test_a_command_refuses_changed_inputs_with_2_and_goes_on_once_they_are_back(world: tuple[World, Path]) -> None:
+    built, run = world
+    pages, before = built.folder / "pages.jsonl", everything(run)
+    kept = pages.read_bytes()
+    pages.write_bytes(b"".join(reversed(kept.splitlines(keepends=True))))
+    for command in ("run", "fetch"):
+        status, said = built.run(run, command=command)
+        assert status == 2
+        assert "pages.jsonl: changed (other content" in " ".join(said.split())
+    for command in ("score", "select"):  # these read what was fetched
+        status, said = built.run(run, command=command)
+        assert status == 0, said
+    pages.write_bytes(kept)
+    status, said = built.run(run)
+    assert (status, built.jobs) == (0, {}), said
+    after = everything(run)
+    for name in ("plan.json", "latest.json"):  # times of files; which command was last
+        del before[name], after[name]
+    assert after == before
+
+
+def test_questions_do_not_need_the_source(world: tuple[World, Path]) -> None:
+    built, run = world
+    pages = built.folder / "pages.jsonl"
+    away = pages.rename(pages.with_suffix(".away"))
+    try:
+        for question in (["show", str(run)], ["hist", "size.min_side", "--run", str(run)]):
+            status, said = built.curate(*question)
+            assert status == 0, said
+        status, said = built.run(run)
+        assert (status, built.jobs) == (0, {}), said
+    finally:
+        away.rename(pages)
+
+
+def test_a_damaged_tar_costs_one_request_of_a_run(world: tuple[World, Path], tmp_path: Path) -> None:
+    built, whole = world
+    run = copy(whole, tmp_path / "run")
+    shard = sorted((run / "raw").glob("*.tar"))[1].stem
+    places = Files(Store(run)).read(f"raw/{shard}.parquet").filter(kind="image", status="ok")
+    flip(run / f"raw/{shard}.tar", 8 * (places["offset"][-1] + 20))
+    salvage.set_aside(Store(run), shard)
+    built.site.hits.clear()
+    status, said = built.run(run)
+    assert status == 0, said
+    assert sum(built.site.hits.values()) == 1
+    assert set(built.jobs) == {"fetch"}  # the pictures are what they were, so nothing else is stale
+    assert everything(run) == everything(whole)

@@ -138,6 +138,7 @@ def outcome(runs: Runs, kind: str, how: str, folder: Path) -> str:
     finally:
         if how == "says else":
             runs.change(False)
+        if (world.folder / "pages.jsonl").read_text() != pages:
             (world.folder / "pages.jsonl").write_text(pages)
 
 
