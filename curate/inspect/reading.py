@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
-import xxhash
-
 from curate.ledger.inventory import Fault
 from curate.report import Entry, Report
 from curate.store import digest, record, table
@@ -101,9 +99,11 @@ def said(name: str, stat: Stat, data: bytes) -> Entry | Fault:
 
 def sums(store: Store, name: str) -> tuple[bytes, str]:
     """The digest of a file, and its sha256 if that is known to others."""
-    hashes = [xxhash.xxh3_128(), *([hashlib.sha256()] if name.startswith(SUMMED) else [])]
+    whole, sha256 = digest.Running(), hashlib.sha256()
+    known = name.startswith(SUMMED)
     with store.local(name) as path, path.open("rb") as file:
         while block := file.read(BLOCK):
-            for each in hashes:
-                each.update(block)
-    return hashes[0].digest(), hashes[1].hexdigest() if hashes[1:] else ""
+            whole.update(block)
+            if known:
+                sha256.update(block)
+    return whole.digest(), sha256.hexdigest() if known else ""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from curate.fetch.salvage import set_aside
+from curate.inspect.condition import Finding
 from curate.inspect.targets import home
-from curate.inspect.verify import Finding, stem
+from curate.inspect.verify import stem
 from curate.store.raw_shard import RAW
 from curate.store.store import Store
 

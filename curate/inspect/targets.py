@@ -83,7 +83,9 @@ def lost_plan(store: Store) -> str:
     """The file of the plan that is gone, or not what it should be; "" if both are good. A run would plan again."""
     last, read = PLAN, Files(store)
     try:
-        noted = read.json(PLAN)["slices"]
+        noted = read.json(PLAN).get("slices")
+        if noted is None:
+            return PLAN
         last = SLICES
         read.read(SLICES)
         return "" if read.contents[SLICES].hex() == noted else SLICES

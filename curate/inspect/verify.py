@@ -7,17 +7,16 @@ exactly the damaged file is named, and not what was made from it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from curate.fetch.salvage import SUFFIX
+from curate.inspect.condition import UNJUDGED, UNUSED, WRONG, Finding, Verified
+from curate.inspect.fresh import judge_targets
 from curate.inspect.reading import Reading, Watching, read_all, walked
 from curate.inspect.targets import Targets, home, targets_of
 from curate.ledger.inventory import Fault
-from curate.ledger.job import FileSet, Ref, Target
-from curate.ledger.ledger import DAMAGED, FOREIGN, GOOD, MISSING, STALE, Ledger, files
+from curate.ledger.ledger import DAMAGED, FOREIGN, GOOD, MISSING, STALE
 from curate.ledger.summary import FOLDER
 from curate.report import Beside, Entry
 from curate.run.plan import PLAN, SLICES
@@ -27,52 +26,15 @@ from curate.store.files import Files
 from curate.store.raw_shard import RAW, open_shard
 from curate.store.store import Store
 
-UNUSED, UNJUDGED = "unused", "not judged"
-WRONG = (DAMAGED, FOREIGN, MISSING, STALE)
-"""States that need something to be done, in the order in which people want to know."""
 LOST, UNMADE = "it is not what was written", "no stage of this recipe makes it"
-
-
-class Finding(NamedTuple):
-    """What became of a file, and why; ``lost``: the sha256 of pictures that can no longer be read."""
-
-    name: str
-    state: str
-    why: str = ""
-    lost: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Verified:
-    """What became of all files of a run, by name.
-
-    ``unknown``: files that would have told what else there should be, and cannot.
-    """
-
-    findings: Mapping[str, Finding]
-    unknown: tuple[str, ...]
-
-    @property
-    def counts(self) -> Counter[str]:
-        """How many files are in each state."""
-        return Counter(each.state for each in self.findings.values())
-
-    @property
-    def sound(self) -> bool:
-        """Whether nothing has to be done."""
-        return not any(each.state in WRONG for each in self.findings.values())
-
-    def those(self, state: str) -> list[Finding]:
-        """The files in a state, in order."""
-        return sorted(each for each in self.findings.values() if each.state == state)
 
 
 def verify(store: Store, run: Run | None, watch: Watching) -> Verified:
     """Reads all files of a folder and judges them by a run in it; None: only by what each says of itself."""
     listed = walked(store)
     targets = targets_of(run, listed) if run else Targets(ends={"": []})
-    sorting = Sorting(store, read_all(store, listed, watch), targets)
-    sorting.judge_targets()
+    readings = read_all(store, listed, watch)
+    sorting = Sorting(store, readings, targets, judge_targets(store, readings, targets))
     sorting.judge_others()
     sorting.judge_company()
     sorting.judge_rest()
@@ -89,7 +51,7 @@ class Sorting:
     store: Store
     readings: Mapping[str, Reading]
     targets: Targets
-    findings: dict[str, Finding] = field(default_factory=dict)
+    findings: dict[str, Finding]
 
     def put(self, name: str, state: str, why: str = "", lost: tuple[str, ...] = ()) -> None:
         """Notes what became of a file."""
@@ -102,50 +64,6 @@ class Sorting:
     def says(self, name: str) -> Entry | Fault | None:
         """What a file says of itself; None if it is not there, or bears no notes."""
         return self.readings[name].says if name in self.readings else None
-
-    def judge_targets(self) -> None:
-        """Judges what the stages make, as the ledger does, but by what was read."""
-        lasting = [*self.targets.lasting.values()]
-        passing = [each for name, each in self.targets.passing.items() if name not in self.targets.lasting]
-        states = dict(zip((each.name for each in lasting), self._states(lasting), strict=True))
-        sets, misled = dict[FileSet, bool](), dict[str, int]()
-        for target in lasting:
-            (state, why), (folder, phase) = states[target.name], self.targets.places[target.name]
-            if state == STALE and not all(self._told(ref, states, sets) for ref in target.origin):
-                state = UNJUDGED
-            if state in (STALE, MISSING) and phase > misled.get(folder, phase):
-                state = UNJUDGED if target.name in self.readings else ""
-            if state == STALE:
-                misled.setdefault(folder, phase)
-            if state:
-                self.put(target.name, state, why)
-        for folder, phase in self.targets.places.values():
-            if phase > misled.get(folder, phase):  # what is stale may have told of files that should not be
-                self.targets.ends.setdefault(folder, [])
-        for target, (state, why) in zip(passing, self._states(passing), strict=True):
-            if target.name in self.readings:
-                self.put(target.name, GOOD if state == STALE else state, why)
-
-    def _states(self, targets: list[Target]) -> list[tuple[str, str]]:
-        """What the ledger says of targets, each without what lies beside it."""
-        ledger = Ledger(self.store)
-        known = {name: each.says or each.stat for name, each in self.readings.items()}
-        known |= {name: each._replace(beside=()) for name, each in known.items() if isinstance(each, Entry)}
-        ledger.inventory.learn(known)
-        states = ledger.states(targets)
-        foreign = {each.name: Fault(*said) for each, said in zip(targets, states, strict=True) if said[0] == FOREIGN}
-        if any(isinstance(known[name], Entry) for name in foreign):  # by those nothing else can be judged
-            ledger.inventory.learn(known | foreign)
-            states = ledger.states(targets)
-        return states
-
-    def _told(self, ref: Ref, states: Mapping[str, tuple[str, str]], sets: dict[FileSet, bool]) -> bool:
-        """Whether something that a target depends on is itself as it should be."""
-        if not isinstance(ref, FileSet):
-            return states.get(ref, (GOOD, ""))[0] == GOOD and isinstance(self.says(ref), Entry)
-        if ref not in sets:
-            sets[ref] = all(self._told(name, states, sets) for name in files([ref]))
-        return sets[ref]
 
     def judge_others(self) -> None:
         """Judges what no stage makes, if it has notes, or should have."""
@@ -174,12 +92,12 @@ class Sorting:
         return any(home(name).startswith(folder) for folder in self.targets.ends)
 
     def judge_company(self) -> None:
-        """Judges what lies beside the files that say so."""
-        for name, reading in self.readings.items():
-            if isinstance(reading.says, Entry):
-                for each in reading.says.beside:
-                    if each.name not in self.findings:
-                        self._judge_beside(name, each)
+        """Judges what lies beside the files that say so; if several do, then by one that is as it should be."""
+        said = [(name, each.says.beside) for name, each in self.readings.items() if isinstance(each.says, Entry)]
+        for name, beside in sorted(said, key=lambda each: self.state(each[0]) not in (GOOD, UNJUDGED)):
+            for each in beside:
+                if each.name not in self.findings:
+                    self._judge_beside(name, each)
 
     def _judge_beside(self, name: str, beside: Beside) -> None:
         state, found = self.state(name), self.readings.get(beside.name)

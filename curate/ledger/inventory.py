@@ -50,7 +50,7 @@ class Inventory:
         self._folders = dict[str, dict[str, Known]]()
 
     def learn(self, known: Mapping[str, Known]) -> None:
-        """Takes up what there is, and what each file says, from who has read all of them; no summary is asked."""
+        """Takes up what there is, and what each file says, from who has read all of them."""
         self.forget()
         for name, each in known.items():
             folder, _, file = name.rpartition("/")

@@ -9,8 +9,8 @@ from itertools import islice
 
 from rich.console import Console
 
+from curate.inspect.condition import UNJUDGED, UNUSED, WRONG, Finding, Verified
 from curate.inspect.targets import home
-from curate.inspect.verify import UNJUDGED, UNUSED, WRONG, Finding, Verified
 from curate.ledger.ledger import DAMAGED, FOREIGN, GOOD, MISSING, STALE
 
 LISTED = 50

@@ -10,6 +10,7 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
+import fsspec
 import pyarrow as pa
 import pytest
 
@@ -20,11 +21,13 @@ from web import Site
 from world import World, copy, everything, flip
 
 from curate import Image, Vector, scores
+from curate.inspect.condition import UNJUDGED, Finding, Verified
 from curate.inspect.repair import repair
-from curate.inspect.verify import UNJUDGED, Finding, Verified, verify
+from curate.inspect.verify import verify
 from curate.ledger.ledger import DAMAGED, FOREIGN, GOOD, MISSING, STALE
 from curate.recipe.recipe import Recipe
-from curate.store import digest, table
+from curate.store import digest, record, table
+from curate.store.notes import files_of, files_text
 from curate.store.store import Store
 
 SHARDS = 3
@@ -226,6 +229,16 @@ def test_what_is_made_from_something_else_is_stale_and_what_follows_waits(folder
     assert found.findings[one(folder, "verdicts/*/00000001.parquet")].state == UNJUDGED
 
 
+def test_a_table_of_another_shard_does_not_speak_for_the_tar_of_that(folder: Path) -> None:
+    raw = folder / "raw/00000000.parquet"
+    shutil.copyfile(folder / "raw/00000001.parquet", raw)
+    run = shelf(folder)
+    run.plan.slices[0] = replace(run.plan.slices[0], by="another part")
+    found = verify(run.store, run, Nobody())
+    assert wrong(found) == {"raw/00000000.parquet": FOREIGN, "scores/source/00000000.parquet": STALE}
+    assert found.findings["raw/00000001.tar"].state == GOOD
+
+
 def test_it_says_which_pictures_of_a_tar_are_lost(folder: Path) -> None:
     path = folder / "raw/00000001.tar"
     picture_at = path.read_bytes().index(b"\x89PNG") + 100
@@ -237,6 +250,28 @@ def test_it_says_which_pictures_of_a_tar_are_lost(folder: Path) -> None:
     )
     path.write_bytes(path.read_bytes()[:picture_at])
     assert "6 of its 6 pictures are lost" in judged(folder).findings["raw/00000001.tar"].why
+
+
+def test_a_tar_that_strangers_would_refuse_is_damaged(folder: Path) -> None:
+    sums, index = folder / one(folder, "out/*/SHA256SUMS"), folder / one(folder, "out/*/index.json")
+    value, notes = record.decode(index.read_bytes())
+    tar = sums.read_text().split()[1]
+    sums.write_text(sums.read_text().replace(sums.read_text()[:8], "01234567", 1))
+    beside = (
+        each._replace(digest=digest.of_path(sums)) if each.name.endswith("SHA256SUMS") else each
+        for each in files_of(notes["files"])
+    )
+    index.write_bytes(record.encode(value, **(notes | {"files": files_text(tuple(beside))})))
+    assert wrong(judged(folder)) == {f"{sums.parent.relative_to(folder)}/{tar}": DAMAGED}
+
+
+def test_on_remote_storage_it_finds_the_same(folder: Path) -> None:
+    flip(folder / "raw/00000001.tar", 99)
+    memory = fsspec.filesystem("memory")
+    memory.put(f"{folder}/", "/verify/", recursive=True)
+    here, there = (verify(store, None, Nobody()) for store in (Store(folder), Store("memory://verify")))
+    assert there.findings == here.findings
+    assert there.findings["raw/00000001.tar"].state == DAMAGED
 
 
 def test_a_damaged_table_that_tells_what_else_there_is_is_named_as_such(folder: Path) -> None:
