@@ -1,8 +1,8 @@
 """What it costs to find out, on object storage, that a finished run has nothing to do.
 
 The store is a stand-in with a clock of its own: 50 ms a request, 80 MB/s a stream, 1,000 names a listing's page (see
-``tests/counting.py``). The run is synthetic: its jobs are those of a real recipe with four scores, a group, verdicts and
-an output; each file that they would make is there by name, size and ETag, and the summary knows what it says. Prints
+``tests/counting.py``). The run is synthetic: its jobs are those of a real recipe with four scores, a group, verdicts and an
+output; each file that they would make is there by name, size and ETag, and the summary knows what it says. Prints
 requests, seconds by that clock, seconds of CPU and memory.
 """
 

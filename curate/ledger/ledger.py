@@ -28,11 +28,13 @@ class Ledger:
     def __init__(self, store: Store) -> None:
         self.inventory = Inventory(store)
         self._sets = dict[FileSet, bytes]()
+        self._seen = set[FileSet]()
 
     def forget(self) -> None:
         """Has everything looked at again."""
         self.inventory.forget()
         self._sets.clear()
+        self._seen.clear()
 
     def take(self, report: Report) -> None:
         """Takes up what a job made."""
@@ -45,7 +47,7 @@ class Ledger:
 
     def states(self, targets: Sequence[Target]) -> list[tuple[str, str]]:
         """The states of several targets."""
-        self.inventory.look(files(dict.fromkeys(ref for each in targets for ref in (each.name, *each.origin))))
+        self._look(ref for each in targets for ref in (each.name, *each.origin))
         return [self._judged(each) for each in targets]
 
     def unfinished(self, jobs: Iterable[Job]) -> list[Job]:
@@ -57,7 +59,7 @@ class Ledger:
 
     def blocked(self, jobs: Sequence[Job]) -> dict[str, str]:
         """The jobs that cannot be done: job -> why: what it reads is not there, or a file must not be touched."""
-        self.inventory.look(files(dict.fromkeys(ref for job in jobs for ref in job.reads)))
+        self._look(ref for job in jobs for ref in job.reads)
         found = dict[str, str]()
         for job in jobs:
             wrong = [why for state, why in map(self._judged, job.targets) if state in (DAMAGED, FOREIGN)]
@@ -68,11 +70,10 @@ class Ledger:
 
     def handed(self, job: Job) -> Job:
         """A job as a worker gets it: with what it may read, and what its targets are made from."""
-        self.inventory.look(files([*job.reads, *(ref for target in job.targets for ref in target.origin)]))
+        self._look([*job.reads, *(ref for target in job.targets for ref in target.origin)])
         own = {target.name for target in job.targets}
         targets = tuple(
-            replace(each, digest=b"" if own.intersection(files(each.origin)) else self._digest(each.origin))
-            for each in job.targets
+            replace(each, digest=b"" if own.intersection(each.origin) else self._origin(each)) for each in job.targets
         )
         known = ((name, self.inventory.find(name)) for name in files(job.reads))
         contents = {name: entry.content for name, entry in known if isinstance(entry, Entry)}
@@ -90,7 +91,7 @@ class Ledger:
         if target.fixed and entry.by != target.by:
             path = self.inventory.store.path(target.name)
             return FOREIGN, f"{path} was made by another plan: remove it, or use another folder"
-        if entry.by != target.by or entry.made_from != self._digest(target.origin):
+        if entry.by != target.by or entry.made_from != self._origin(target):
             return STALE, ""
         return self.inventory.company(entry) or (GOOD, "")
 
@@ -101,6 +102,17 @@ class Ledger:
             return f"reads {name}, which is not there"
         wrong = self.inventory.company(found) if isinstance(found, Entry) else found
         return f"reads {name}: {wrong.why}" if isinstance(wrong, Fault) else ""
+
+    def _look(self, refs: Iterable[Ref]) -> None:
+        """Learns what files say of themselves; those of a set once, until everything is forgotten."""
+        fresh = [ref for ref in dict.fromkeys(refs) if ref not in self._seen]
+        self.inventory.look(files(fresh))
+        self._seen |= {ref for ref in fresh if isinstance(ref, FileSet)}
+
+    def _origin(self, target: Target) -> bytes:
+        """The digest of what a target is made from; b"" if that is not known of all."""
+        found = self._digest(target.origin)
+        return found and digest.of_origin(target.name, found)
 
     def _digest(self, refs: Iterable[Ref]) -> bytes:
         """One digest of the content of files and sets; b"" if that is not known of all."""

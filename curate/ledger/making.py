@@ -90,7 +90,7 @@ class Making:
 
     def _origin(self, target: Target) -> bytes:
         """The digest of what a target is made from: the ledger's; or ours, where its own job makes some of it."""
-        return target.digest or self._digest(target.origin)
+        return target.digest or digest.of_origin(target.name, self._digest(target.origin))
 
     def _digest(self, refs: Iterable[Ref]) -> bytes:
         """One digest of the content of files and sets, as the ledger takes it."""

@@ -51,6 +51,11 @@ def of_files(contents: Mapping[str, bytes]) -> bytes:
     return of_values(*(part for name in sorted(contents) for part in (name, contents[name])))
 
 
+def of_origin(name: str, content: bytes) -> bytes:
+    """The digest that a file of this name notes of what it is made from: another file's would not do in its place."""
+    return of_values(name, content)
+
+
 def of_table(rows: pa.Table) -> bytes:
     """The digest of what a table says: names, types and values in order, however they are stored."""
     parts = [of_values(f"{rows.num_rows}")]

@@ -122,6 +122,16 @@ def test_what_was_made_by_something_else_is_stale(corpus: Corpus) -> None:
     assert corpus.run() == ["all"]
 
 
+def test_a_file_in_the_place_of_another_is_stale(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    jobs = [Job(name, (Target(f"{name}.json"),)) for name in ("a", "b")]
+    for job in jobs:
+        done(store, job, lambda job, making: making.write_json(f"{job.name}.json", {"is": job.name}) or Report(""))
+    assert Ledger(store).unfinished(jobs) == []
+    shutil.copyfile(tmp_path / "a.json", tmp_path / "b.json")
+    assert [job.name for job in Ledger(store).unfinished(jobs)] == ["b"]
+
+
 def test_raw_of_another_plan_is_foreign_and_not_touched(corpus: Corpus) -> None:
     corpus.by = "other"
     before = corpus.path(RAW).read_bytes()
