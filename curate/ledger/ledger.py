@@ -68,10 +68,11 @@ class Ledger:
 
     def handed(self, job: Job) -> Job:
         """A job as a worker gets it: with what it may read, and what its targets are made from."""
-        self.inventory.look(files([*job.reads, *(ref for target in job.targets for ref in target.origin)]))
+        refs = job.reads | dict.fromkeys(ref for target in job.targets for ref in target.origin)
+        self.inventory.look(files(ref for ref in refs if ref not in self._sets))
         own = {target.name for target in job.targets}
         targets = tuple(
-            replace(each, digest=b"" if own.intersection(files(each.origin)) else self._digest(each.origin))
+            replace(each, digest=b"" if own.intersection(each.origin) else self._digest(each.origin))
             for each in job.targets
         )
         known = ((name, self.inventory.find(name)) for name in files(job.reads))
