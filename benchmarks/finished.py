@@ -1,23 +1,25 @@
 """What it costs to find out, on object storage, that a finished run has nothing to do.
 
 The store is a stand-in with a clock of its own: 50 ms a request, 80 MB/s a stream, 1,000 names a listing's page (see
-``tests/counting.py``). The run is synthetic: its jobs are those of a real recipe with four scores, a group, verdicts and an
-output; each file that they would make is there by name, size and ETag, and the summary knows what it says. Prints
-requests, seconds by that clock, seconds of CPU and memory.
+``tests/counting.py``). The run is synthetic: its jobs are those of a real recipe with four scores, a group, verdicts
+and an output; each file that they would make is there by name, size and ETag, and the summary knows what it says.
+Prints requests, seconds by that clock, seconds of CPU, and memory.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import os
-import resource
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -60,7 +62,7 @@ class Quiet:
 
     jobs = 0
 
-    def start(self, phase: str, total: int, done: int) -> None:
+    def start(self, phase: str, total: int, done: int) -> None:  # noqa: ARG002
         self.jobs += total - done
 
     def advance(self, report: Report) -> None: ...
@@ -86,11 +88,11 @@ class Finished:
         report = Report(job.name)
         for target in job.targets:
             beside = tuple(
-                Beside(name, len(DATA), digest.of_bytes(DATA), ETAG) for name in beside_of(target.name, self.objects)
+                Beside(name, len(DATA), digest.of_bytes(DATA), ETAG) for name in beside_of(target.name)
             )
             content = digest.of_values(target.name)
             entry = Entry(target.name, len(DATA), ETAG, target.by, target.digest, content, beside)
-            data = self.real(job, entry)
+            data = self.real(entry)
             if data is not None:
                 CountingFileSystem.fill({f"bucket/run/{target.name}": data})
                 entry = entry._replace(size=len(data), stamp=stamp_of(data))
@@ -100,7 +102,7 @@ class Finished:
             report.made.append(entry)
         self.ledger.take(report)
 
-    def real(self, job: Job, entry: Entry) -> bytes | None:
+    def real(self, entry: Entry) -> bytes | None:
         """The bytes of those files that the driver reads."""
         if entry.name.endswith("meta/layout.parquet"):
             shards = [part.shard for part in self.run.plan.slices]
@@ -111,7 +113,7 @@ class Finished:
         return None
 
 
-def beside_of(name: str, objects: dict[str, bytes]) -> list[str]:
+def beside_of(name: str) -> list[str]:
     """What lies beside a file."""
     folder, _, file = name.rpartition("/")
     stem = file.partition(".")[0]
@@ -175,30 +177,39 @@ class Cost:
 
 
 def cost(folder: Path, shards: int) -> Cost:
-    """Builds a finished run, and asks in a process of its own what there is to do."""
+    """Builds a finished run, and asks what there is to do. Memory is that of a bare process, and what comes on top."""
     bare = resident()
     built(folder, shards)
+    gc.collect()
     CountingFileSystem.bill.reset()
-    read, write = os.pipe()
-    if not (child := os.fork()):
-        began, held, quiet = time.process_time(), resident(), Quiet()
+    held, quiet, began = resident(), Quiet(), time.process_time()
+    with Peak() as peak:
         run = Run.open(folder / "recipe.yaml", Store("counting://bucket/run"))
         run.resolved.check()
         stages = Stages.of(run, InProcess(), quiet)
         for stage in ("fetch", "score", "group", "select", "pack"):
             getattr(stages, stage)()
         stages.finish("score")
-        bill = CountingFileSystem.bill
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        found = (dict(bill.counts), dict(bill.paths("list")), bill.seconds, time.process_time() - began)
-        os.write(write, repr((*found, peak - held + bare, quiet.jobs)).encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as said:
-        text = said.read()
-    os.waitpid(child, 0)
-    counts, folders, *rest = eval(text)
-    return Cost(Counter(counts), Counter(folders), *rest)
+    cpu, bill = time.process_time() - began, CountingFileSystem.bill
+    return Cost(bill.counts, bill.paths("list"), bill.seconds, cpu, peak.bytes - held + bare, quiet.jobs)
+
+
+class Peak:
+    """The most bytes that this process has in memory, looked at every 20 ms."""
+
+    def __enter__(self) -> Self:
+        self.bytes, self._over = resident(), threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+        return self
+
+    def _look(self) -> None:
+        while not self._over.wait(0.02):
+            self.bytes = max(self.bytes, resident())
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
 
 
 def main() -> None:

@@ -285,3 +285,29 @@ def test_segments_are_made_one(corpus: Corpus) -> None:
         assert len(list(corpus.path("ledger").iterdir())) <= MOST
     assert Summary(corpus.store).entries.keys() == {RAW, SCORE, ALL}
     assert corpus.run() == []
+
+
+class Seen:
+    """File names that count how often somebody goes through them."""
+
+    def __init__(self, *names: str) -> None:
+        self.names, self.times = names, 0
+
+    def __iter__(self):
+        self.times += 1
+        return iter(self.names)
+
+
+def test_a_set_is_gone_through_once_for_all_jobs_that_are_made_from_it(tmp_path: Path) -> None:
+    """Of a corpus it has hundreds of thousands of files, and each table of a group is made from all of them."""
+    corpus, names = Corpus(Store(tmp_path)), Seen(RAW, SCORE)
+    corpus.run()
+    everything = FileSet("everything", names)
+    tables = [Target(f"table/{at}.parquet", made_from=(everything,)) for at in range(64)]
+    ledger, jobs = Ledger(corpus.store), [Job(f"{at}", tuple(tables[at : at + 8])) for at in range(0, 64, 8)]
+    todo = ledger.unfinished(jobs)
+    assert ledger.blocked(todo) == {}
+    digests = {target.digest for job in todo for target in ledger.handed(job).targets}
+    assert len(digests) == 1
+    assert b"" not in digests
+    assert names.times <= 3
