@@ -34,6 +34,8 @@ import torch
 from curate.document import Image
 from curate.filters.clip import Clip
 from curate.image.codec import decode
+from curate.ledger.ledger import Ledger
+from curate.ledger.making import done
 from curate.run.executor import InProcess
 from curate.run.run import Run
 from curate.run.stages import Stages
@@ -97,7 +99,7 @@ class Sides:
 
     def __init__(self, run: Run) -> None:
         self.run, (self.scorer,) = run, run.resolved.scorers
-        self.measurer, self.job = Measurer(run.store, run.resolved.scorers), job_of("00000000", run.resolved.scorers)
+        self.measurer, self.job = Measurer(run.resolved.scorers), job_of("00000000", run.resolved.scorers)
         self.clip: Clip = self.measurer._call(self.scorer)
         raw = run.store.path("raw")
         table = pl.read_parquet(f"{raw}/00000000.parquet")
@@ -145,7 +147,8 @@ class Sides:
     def ours(self, _: int = 0) -> float:
         """Pairs/s of curate score."""
         shutil.rmtree(self.run.store.path(self.scorer.folder), ignore_errors=True)
-        return self.timed("curate", lambda: self.measurer(self.job))
+        job = Ledger(self.run.store).handed(self.job)
+        return self.timed("curate", lambda: done(self.run.store, job, self.measurer))
 
     def decoding(self) -> float:
         """Seconds of one core for a picture: read, decode, preprocess."""

@@ -17,6 +17,8 @@ import clip_score
 import common
 import torch
 
+from curate.ledger.ledger import Ledger
+from curate.ledger.making import done
 from curate.run.run import Run
 from curate.score.measure import Measurer, job_of
 
@@ -41,7 +43,7 @@ class Side:
     """A recipe's scorers on the one raw shard of a run."""
 
     def __init__(self, run: Run) -> None:
-        self.run, self.measurer = run, Measurer(run.store, run.resolved.scorers)
+        self.run, self.measurer = run, Measurer(run.resolved.scorers)
         self.job = job_of("00000000", run.resolved.scorers)
         self.images = run.plan.slices[0].count
 
@@ -49,7 +51,8 @@ class Side:
         """Pairs/s of everything."""
         for scorer in self.run.resolved.scorers:
             shutil.rmtree(self.run.store.path(scorer.folder), ignore_errors=True)
-        return self.images / common.seconds(lambda: self.measurer(self.job))
+        job = Ledger(self.run.store).handed(self.job)
+        return self.images / common.seconds(lambda: done(self.run.store, job, self.measurer))
 
 
 def main() -> None:

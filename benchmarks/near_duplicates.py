@@ -41,7 +41,6 @@ from typing import Any
 import common
 import cv2
 import numpy as np
-import polars as pl
 import scipy.sparse
 
 from curate import Image, Text

@@ -52,11 +52,12 @@ class Report:
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that was not done, and why."""
+    """A job that was not done, and why. ``lasting``: it lies in a file, so another attempt would fail the same way."""
 
     stage: str
     job: str
     cause: str
+    lasting: bool = False
 
     def __str__(self) -> str:
         return f"{self.stage} {self.job}: {self.cause}"

@@ -39,7 +39,7 @@ def test_a_store_reads_what_another_wrote(bill):
         assert path.read_bytes() == b"data"
     store.put_json("a.json", {"ä": [1, None]})
     assert (store.get_json("a.json"), store.names("a"), store.names("none")) == ({"ä": [1, None]}, {"b.txt"}, set())
-    assert (store.exists("a/b.txt"), store.exists("a/c.txt"), store.size("a/b.txt")) == (True, False, 4)
+    assert (store.exists("a/b.txt"), store.exists("a/c.txt"), store.stat("a/b.txt").size) == (True, False, 4)
     assert not store.is_local
 
 

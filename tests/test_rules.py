@@ -244,7 +244,20 @@ def classes(file: str) -> dict[str, int]:
 
 def test_jobs_and_who_does_them_are_short() -> None:
     """Files of 562 lines did this before there were jobs and targets."""
-    assert sum(map(lines, ("curate/store/job.py", "curate/run/scheduler.py", "curate/run/executor.py"))) <= 562
+    assert (
+        sum(
+            map(
+                lines,
+                (
+                    "curate/ledger/job.py",
+                    "curate/ledger/making.py",
+                    "curate/run/scheduler.py",
+                    "curate/run/executor.py",
+                ),
+            )
+        )
+        <= 562
+    )
 
 
 # --- what they are called and made of

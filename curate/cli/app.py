@@ -1,7 +1,7 @@
 """Cli: the ``curate`` command. Parses arguments, prints results, turns errors into exit codes; does no work itself.
 
 Exit codes: 0 everything planned is done; 1 a bug or a broken plugin ended the run; 2 wrong usage or recipe; 3 some
-shards are not done (they are listed); 130 and 143 interrupted (what was done stays done).
+shards are not done, or files not as they should be (they are listed); 130 and 143 interrupted (what is done stays).
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import sys
 
 from rich.console import Console
 
-from curate.cli import questions, stage_commands
+from curate.cli import questions, stage_commands, upkeep
 from curate.cli.options import app
 from curate.recipe.section import RecipeError
 from curate.report import Incomplete, StopRun
+from curate.store.digest import DamagedFile, ForeignFile
 
-__all__ = ["app", "main", "questions", "stage_commands"]  # importing the last two registers their commands
+__all__ = ["app", "main", "questions", "stage_commands", "upkeep"]  # importing the last three registers their commands
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
     except RecipeError as error:
         errors.print(str(error))
         sys.exit(2)
-    except Incomplete as error:
+    except (Incomplete, DamagedFile, ForeignFile) as error:
         errors.print(str(error))
         sys.exit(3)
     except StopRun as error:

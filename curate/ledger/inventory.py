@@ -7,7 +7,7 @@ file is asked.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from curate.report import Beside, Entry, Report
 from curate.store import digest, record, table
 from curate.store.digest import DamagedFile, ForeignFile
 from curate.store.notes import notes_of
-from curate.store.store import Stat, Store
+from curate.store.store import Stat, Store, blaming, damage
 
 READERS = 32
 """Files that are asked at a time: on remote storage each waits."""
@@ -49,6 +49,13 @@ class Inventory:
         """Has every folder listed again when it is next looked at."""
         self._folders = dict[str, dict[str, Known]]()
 
+    def learn(self, known: Mapping[str, Known]) -> None:
+        """Takes up what there is, and what each file says, from who has read all of them; no summary is asked."""
+        self.forget()
+        for name, each in known.items():
+            folder, _, file = name.rpartition("/")
+            self._folders.setdefault(folder, {})[file] = each
+
     @cached_property
     def _summary(self) -> Summary:
         return Summary(self.store)
@@ -74,26 +81,10 @@ class Inventory:
         if asked:
             asked = list(dict.fromkeys(asked))
             with ThreadPoolExecutor(READERS) as pool:
-                for name, answer in zip(asked, pool.map(self._ask, asked), strict=True):
+                for name, answer in zip(asked, pool.map(lambda name: said_by(self.store, name), asked), strict=True):
                     self._put(name, answer)
                     if isinstance(answer, Entry):
                         self._new[name] = answer
-
-    def _ask(self, name: str) -> Entry | Fault:
-        """What a file says of itself; of a table the footer is read."""
-        stat = self.find(name)
-        assert isinstance(stat, Stat)
-        try:
-            with self.store.blaming(name):
-                if name.endswith(".json"):
-                    notes = record.decode(self.store.bytes_of(name))[1]
-                else:
-                    notes = table.footer(partial(self.store.range_of, name), stat.size).notes
-                return notes_of(notes, name, *stat)
-        except DamagedFile as error:
-            return Fault("damaged", str(error))
-        except ForeignFile as error:
-            return Fault("foreign", str(error))
 
     def company(self, entry: Entry) -> Fault | None:
         """What is wrong with a file that lies beside another (missing or damaged); None if nothing is."""
@@ -102,21 +93,10 @@ class Inventory:
             if found is None:
                 return Fault("missing", f"{self.store.path(each.name)} is not there")
             if found[:2] != (each.size, each.stamp):
-                if wrong := self._compared(each, int(found[0])):
+                if wrong := changed(self.store, each, int(found[0])):
                     return wrong
                 self._restamp(entry.name, each.name, str(found[1]))
         return None
-
-    def _compared(self, each: Beside, size: int) -> Fault | None:
-        """What is wrong with a file whose stamp is not the one that was known.
-
-        Where none was known, as the summary was lost, a file is believed by its size.
-        """
-        why = f"it has {size:,} bytes, and had {each.size:,}" if size != each.size else ""
-        if each.stamp and not why:
-            with self.store.local(each.name) as path:
-                why = "" if digest.of_path(path) == each.digest else "it is not what was written"
-        return Fault("damaged", self.store.damage(each.name, why)) if why else None
 
     def _restamp(self, name: str, beside: str, stamp: str) -> None:
         known = self.find(name)
@@ -156,3 +136,31 @@ class Inventory:
             everything = self._summary.entries | self._new | known
             self._summary.add(list(self._new.values()), list(everything.values()))
         self._saved, self._new = time.monotonic(), {}
+
+
+def said_by(store: Store, name: str) -> Entry | Fault:
+    """What a file says of itself; of a table the footer is read."""
+    try:
+        stat = store.stat(name)
+        with blaming(store, name):
+            if name.endswith(".json"):
+                notes = record.decode(store.bytes_of(name))[1]
+            else:
+                notes = table.footer(partial(store.range_of, name), stat.size).notes
+            return notes_of(notes, name, *stat)
+    except DamagedFile as error:
+        return Fault("damaged", str(error))
+    except ForeignFile as error:
+        return Fault("foreign", str(error))
+
+
+def changed(store: Store, each: Beside, size: int) -> Fault | None:
+    """What is wrong with a file beside another whose stamp is not the one that was known.
+
+    Where none was known, as the summary was lost, a file is believed by its size.
+    """
+    why = f"it has {size:,} bytes, and had {each.size:,}" if size != each.size else ""
+    if each.stamp and not why:
+        with store.local(each.name) as path:
+            why = "" if digest.of_path(path) == each.digest else "it is not what was written"
+    return Fault("damaged", damage(store, each.name, why)) if why else None

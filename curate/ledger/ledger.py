@@ -41,15 +41,18 @@ class Ledger:
 
     def state(self, target: Target) -> tuple[str, str]:
         """The state of a target, and, where it is damaged or foreign, why."""
-        self.inventory.look(files([target.name, *target.origin]))
-        return self._judged(target)
+        return self.states([target])[0]
+
+    def states(self, targets: Sequence[Target]) -> list[tuple[str, str]]:
+        """The states of several targets."""
+        self.inventory.look(files(dict.fromkeys(ref for each in targets for ref in (each.name, *each.origin))))
+        return [self._judged(each) for each in targets]
 
     def unfinished(self, jobs: Iterable[Job]) -> list[Job]:
         """The jobs that have something to make, each with only the targets that are not good."""
         jobs = list(jobs)
-        targets = [target for job in jobs for target in job.targets]
-        self.inventory.look(files(dict.fromkeys(ref for each in targets for ref in (each.name, *each.origin))))
-        left = (tuple(each for each in job.targets if self._judged(each)[0] != GOOD) for job in jobs)
+        states = iter(self.states([target for job in jobs for target in job.targets]))
+        left = [tuple(each for each in job.targets if next(states)[0] != GOOD) for job in jobs]
         return [replace(job, targets=targets) for job, targets in zip(jobs, left, strict=True) if targets]
 
     def blocked(self, jobs: Sequence[Job]) -> dict[str, str]:

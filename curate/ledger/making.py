@@ -18,11 +18,13 @@ from curate.ledger.job import FileSet, Job, Jobs, Ref, Target
 from curate.report import Beside, Entry, Failure, Report, StopRun, described
 from curate.store import digest, record, table
 from curate.store.digest import DamagedFile, ForeignFile
-from curate.store.files import Files
+from curate.store.files import ChangedFile, Files
 from curate.store.notes import notes_of, spelled
 from curate.store.store import Stat, Store
 
 Value = TypeVar("Value")
+LASTING = (DamagedFile, ForeignFile, ChangedFile)
+"""What a job raises because of a file; it would raise it again."""
 
 
 class Making:
@@ -63,7 +65,7 @@ class Making:
 
         Of what is made from files of the job itself, those have been made, or looked at here, before.
         """
-        if not self.files.compared:  # then nothing appeared before all was done, and all must be read
+        if not self.files.compared:  # then nothing appears before all is done, and all must be read
             return False
         found = [self._found(name) for name in names]
         for entry in found:
@@ -169,7 +171,7 @@ class OneByOne:
             except StopRun:
                 raise
             except Exception as error:
-                jobs.done(job, Failure("", job.name, described(error)))
+                jobs.done(job, Failure("", job.name, described(error), isinstance(error, LASTING)))
 
 
 def done(store: Store, job: Job, work: Callable[[Job, Making], Report]) -> Report:

@@ -1,5 +1,5 @@
 """Pack: survivors, in order, into what a trainer reads.
 
 Reads ``raw/``, ``scores/``, ``groups/`` and ``verdicts/``; writes ``out/NAME-hash/`` (``writers/`` has a file for each
-format). ``run`` imports it.
+format). ``run`` and ``inspect`` import it.
 """

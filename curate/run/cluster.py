@@ -195,7 +195,7 @@ class RayCluster:
                 ray.kill(doubt[0])
                 work.waiting.extend(doubt[1])
             else:
-                work.ended(pool.ended(ref, retire=isinstance(outcome, Failure)), outcome)
+                work.ended(pool.ended(ref, retire=isinstance(outcome, Failure) and not outcome.lasting), outcome)
 
     def _lost(self, pool: Pool, work: Queue, actor: Any, jobs: list[Job], error: RayError) -> None:
         """A worker died with the jobs that it held.

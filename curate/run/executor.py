@@ -11,7 +11,7 @@ from curate.ledger.job import WAITS, Job, Phase
 from curate.report import Failure, Report, StopRun
 
 HOPELESS = 5
-"""After so many failed jobs, and no good one, the run ends."""
+"""After so many jobs that failed ``ATTEMPTS`` times, and no good one, the run ends."""
 ATTEMPTS = 3
 """How often a job is tried before it is reported as failed."""
 
@@ -20,7 +20,7 @@ class Executor(Protocol):
     """Where jobs run: in this process, or on Ray."""
 
     def run(self, phase: Phase, jobs: Sequence[Job], done: Callable[[Report], None]) -> list[Failure]:
-        """Does these jobs of a phase, calling ``done`` for each; returns those that failed ``ATTEMPTS`` times."""
+        """Does these jobs of a phase, calling ``done`` for each; returns those that failed, and were given up."""
 
 
 class Queue:
@@ -37,7 +37,7 @@ class Queue:
         self._good = False
 
     def ended(self, job: Job, outcome: Report | Failure) -> None:
-        """Takes up how a job ended: one that failed waits again, or is given up.
+        """Takes up how a job ended: one that failed waits again, or is given up; at once, if a file is to blame.
 
         Raises:
             StopRun: nothing succeeds: what is wrong there is not the jobs.
@@ -47,13 +47,14 @@ class Queue:
             self._done(outcome)
             return
         self._tries[job.name] += 1
-        if self._tries[job.name] < ATTEMPTS:
+        if self._tries[job.name] < ATTEMPTS and not outcome.lasting:
             (self.waiting.append if self._later else self.waiting.appendleft)(job)
             return
         self.failures.append(replace(outcome, stage=self._stage))
-        if not self._good and len(self.failures) >= HOPELESS:
-            listed = "\n  ".join(map(str, self.failures))
-            raise StopRun(f"the first {len(self.failures)} jobs all failed {ATTEMPTS} times:\n  {listed}")
+        hopeless = [each for each in self.failures if not each.lasting]
+        if not self._good and len(hopeless) >= HOPELESS:
+            listed = "\n  ".join(map(str, hopeless))
+            raise StopRun(f"the first {len(hopeless)} jobs all failed {ATTEMPTS} times:\n  {listed}")
 
 
 class InProcess:

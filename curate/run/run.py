@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -79,6 +79,12 @@ class Run:
         """Has the ledger asked again: shards were fetched or scored."""
         for name in ("shards", "scored"):
             self.__dict__.pop(name, None)
+
+    def over(self, shards: Sequence[str]) -> Run:
+        """The same run, as it is when these shards, and no others, have been fetched and scored."""
+        found = Run(self.resolved, self.plan, self.ledger)
+        found.shards = found.scored = list(shards)
+        return found
 
     @property
     def grouped(self) -> list[Grouping]:

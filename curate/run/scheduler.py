@@ -11,7 +11,7 @@ from curate.ledger.job import Phase
 from curate.ledger.ledger import Ledger
 from curate.report import Failure, Report
 from curate.run.executor import Executor
-from curate.store.store import Store
+from curate.store.store import Store, sweep
 
 
 class Progress(Protocol):
@@ -39,7 +39,7 @@ class Scheduler:
     def _sweep(self) -> None:
         """Removes what killed runs left half-written, before the first job."""
         if not self._swept:
-            self._store.sweep()
+            sweep(self._store)
             self._swept = True
 
     def run(self, phases: Iterable[Phase]) -> bool:

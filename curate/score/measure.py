@@ -50,22 +50,28 @@ class Measurer:
             segments, folders = Segments(raw), making.store.folders("scores") if targets else set[str]()
             for wave in waves(self.scorers):
                 asked = ((scorer, targets.intersection(names_of(scorer, job.name))) for scorer in wave)
-                due = [scorer for scorer, names in asked if not making.has(*names)]
+                due = [scorer for scorer, names in asked if names and not making.has(*names)]
                 several = [owed(making.files, job.name, segments, each, self.scorers, folders) for each in due]
-                for task, measured in zip(several, self._measure(raw, several, report), strict=True):
+                for task, measured in self._measure(raw, several, report):
                     self._write(task, measured, job.name, making, targets)
                     report.counts["rows"] += len(task.rows)
                     report.counts["unmeasured"] += int((~measured.present).sum())
         return report
 
-    def _measure(self, raw: RawShard, several: Sequence[Owed], report: Report) -> list[Measured]:
-        """Everything that looks at single pictures in one pass, then the rest; what owes nothing needs no model."""
-        views = [view_of(task, self._call(task.scorer)) if len(task.rows) else None for task in several]
-        viewers = [view.viewer for view in views if view and view.viewer]
-        broken = show_pictures(raw, viewers) if viewers else set()
-        undecodable = [len(broken & viewer.wanted) for viewer in viewers]
-        report.counts["undecodable"] = max(report.counts["undecodable"], *undecodable, 0)
-        return [view.measured() if view else Measured([], task.rows) for view, task in zip(views, several, strict=True)]
+    def _measure(self, raw: RawShard, several: Sequence[Owed], report: Report) -> Iterator[tuple[Owed, Measured]]:
+        """One after the other, so that it can be written; what looks at single pictures after the rest, in one pass.
+
+        What owes nothing needs no model.
+        """
+        views = [(task, view_of(task, self._call(task.scorer)) if len(task.rows) else None) for task in several]
+        pictured = [(task, view, view.viewer) for task, view in views if view and view.viewer]
+        for task, view in views:
+            if view is None or view.viewer is None:
+                yield task, view.measured() if view else Measured([], task.rows)
+        broken = show_pictures(raw, [viewer for *_, viewer in pictured]) if pictured else set()
+        for task, view, viewer in pictured:
+            report.counts["undecodable"] = max(report.counts["undecodable"], len(broken & viewer.wanted))
+            yield task, view.measured()
 
     def _call(self, scorer: Scorer) -> Call:
         """A scorer's batch call; builds it, and so loads its model, at its first use."""

@@ -23,7 +23,14 @@ LINE_EVERY = 30
 """Seconds between lines in a log."""
 BRIEF = 1.0
 """Seconds under which a part of a stage is not worth a line of its own."""
-UNIT = {"fetch": "images", "score": "rows", "group": "with company", "select": "images kept", "pack": "samples"}
+UNIT = {
+    "fetch": "images",
+    "score": "rows",
+    "group": "with company",
+    "select": "images kept",
+    "pack": "samples",
+    "verify": "bytes",
+}
 
 
 class Watch:
@@ -62,7 +69,9 @@ class Watch:
         if not self.console.is_terminal and elapsed - self._told >= LINE_EVERY:
             self._told = elapsed
             done = int(self._bars.tasks[-1].completed)
-            self.console.print(f"{self._stage:7} {done:,} of {self._total:,} shards: ", end="", highlight=False)
+            self.console.print(
+                f"{self._stage:7} {done:,} of {self._total:,} {jobs_of(self._stage)}: ", end="", highlight=False
+            )
             self.console.print(summary(self._stage, self._counts, elapsed), highlight=False)
 
     def end(self, stage: str, counts: Counter[str], seconds: float) -> None:
@@ -76,8 +85,12 @@ class Watch:
             return
         said = f"{summary(stage, counts, seconds)} in {seconds:.1f} s" if todo else "nothing to do"
         before = f", {self._before:,} done before" if self._before else ""
-        unit = "jobs" if " " in stage else "shards"
-        self.console.print(f"[bold]{stage:7}[/] {self._total:,} {unit}{before}: {said}", highlight=False)
+        self.console.print(f"[bold]{stage:7}[/] {self._total:,} {jobs_of(stage)}{before}: {said}", highlight=False)
+
+
+def jobs_of(stage: str) -> str:
+    """What the jobs of a stage, or of a part of it, are."""
+    return "files" if stage == "verify" else "jobs" if " " in stage else "shards"
 
 
 def summary(stage: str, counts: Counter[str], seconds: float) -> str:

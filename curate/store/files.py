@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from curate.store import digest, record, table
 from curate.store.notes import mark, marks_of, notes_of
-from curate.store.store import Store
+from curate.store.store import Store, blaming
 
 HELD = 64 << 20
 """Bytes of checked files that are kept for the next look at them: several rules read one table."""
@@ -55,7 +55,7 @@ class Files:
         """
         if name not in self._held:
             data = self._bytes(name)
-            with self.store.blaming(name):
+            with blaming(self.store, name):
                 self.saw(name, notes_of(table.checked(data).notes).content)
             while self._held and sum(map(len, self._held.values())) + len(data) > HELD:
                 del self._held[next(iter(self._held))]
@@ -81,7 +81,7 @@ class Files:
 
     def json(self, name: str) -> dict[str, Any]:
         """The object in a JSON file."""
-        with self.store.blaming(name):
+        with blaming(self.store, name):
             value, notes = record.decode(self._bytes(name))
             self.saw(name, notes_of(notes).content)
         return value
@@ -141,8 +141,8 @@ class Files:
 
     def _footer(self, name: str) -> tuple[table.Footer, int]:
         part = self._own.get(name)
-        size = part.stat().st_size if part else self.store.size(name)
-        with self.store.blaming(name):
+        size = part.stat().st_size if part else self.store.stat(name).size
+        with blaming(self.store, name):
             found = table.footer(partial(self._range, name), size)
             self.saw(name, notes_of(found.notes).content)
         return found, size

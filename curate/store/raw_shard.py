@@ -22,6 +22,7 @@ from curate.document import DOCUMENT, Document, Image, Origin, Segment, Text
 from curate.status import Status
 from curate.store.digest import DamagedFile
 from curate.store.files import Files
+from curate.store.store import blaming
 
 RAW = "raw"
 Blaming = Callable[[], AbstractContextManager[None]]
@@ -112,7 +113,7 @@ def open_shard(files: Files, shard: str) -> Iterator[RawShard]:
     name, tar = f"{RAW}/{shard}.parquet", f"{RAW}/{shard}.tar"
     table = files.read(name)
     with files.store.local(tar) as path, path.open("rb") as opened:
-        yield RawShard(table, opened, files.contents[name], lambda: files.store.blaming(tar))
+        yield RawShard(table, opened, files.contents[name], lambda: blaming(files.store, tar))
 
 
 def distinct(row: dict[str, Any]) -> Image:

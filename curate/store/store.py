@@ -167,11 +167,6 @@ class Store:
         filesystem, root = self._place
         return bytes(filesystem.cat_file(f"{root}/{name}", start, end))
 
-    def size(self, name: str) -> int:
-        """The length of a file in bytes."""
-        filesystem, root = self._place
-        return int(filesystem.size(f"{root}/{name}"))
-
     def stat(self, name: str) -> Stat:
         """What a listing says of a file."""
         filesystem, root = self._place
@@ -188,13 +183,6 @@ class Store:
         filesystem, root = self._place
         filesystem.mv(f"{root}/{name}", f"{root}/{to}")
 
-    def sweep(self) -> None:
-        """Removes what killed runs left half-written in a local folder; what a living one writes stays."""
-        if self.is_local:
-            for part in Path(self._place[1]).rglob(f"{PART}*"):
-                if not is_alive(part.name):
-                    part.unlink(missing_ok=True)
-
     def put_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Writes an object as JSON that checks itself, whole or not at all."""
         with self.writing(name) as path:
@@ -206,20 +194,30 @@ class Store:
         Raises:
             DamagedFile: it is not what was written; says what to do.
         """
-        with self.blaming(name):
+        with blaming(self, name):
             return record.decode(self.bytes_of(name))[0]
 
-    @contextmanager
-    def blaming(self, name: str) -> Iterator[None]:
-        """Says of which file it is that something is wrong there, and what to do."""
-        try:
-            yield
-        except DamagedFile as error:
-            raise DamagedFile(self.damage(name, str(error))) from None
-        except ForeignFile as error:
-            raise ForeignFile(f"{self.path(name)} is foreign ({error}): remove it, or use another folder") from None
 
-    def damage(self, name: str, why: str) -> str:
-        """What to say of a file that is damaged."""
-        remedy = f"`curate verify {self.url} --repair` removes it, then run the same command again"
-        return f"{self.path(name)} is damaged ({why}): {remedy}"
+def sweep(store: Store) -> None:
+    """Removes what killed runs left half-written in a local folder; what a living one writes stays."""
+    if store.is_local:
+        for part in Path(store.path("")).rglob(f"{PART}*"):
+            if not is_alive(part.name):
+                part.unlink(missing_ok=True)
+
+
+def damage(store: Store, name: str, why: str) -> str:
+    """What to say of a file that is damaged."""
+    remedy = f"`curate verify {store.url} --repair` removes it, then run the same command again"
+    return f"{store.path(name)} is damaged ({why}): {remedy}"
+
+
+@contextmanager
+def blaming(store: Store, name: str) -> Iterator[None]:
+    """Says of which file it is that something is wrong there, and what to do."""
+    try:
+        yield
+    except DamagedFile as error:
+        raise DamagedFile(damage(store, name, str(error))) from None
+    except ForeignFile as error:
+        raise ForeignFile(f"{store.path(name)} is foreign ({error}): remove it, or use another folder") from None

@@ -306,7 +306,7 @@ def test_a_range_job_reads_its_part_of_the_keys(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(steps, "RANGE", 12_000)
     group(store, "same")
     keys = tuple(sorted(f"groups/same-0/keys/{path.name}" for path in tmp_path.glob("groups/same-0/keys/*")))
-    total, grouping = sum(store.size(name) for name in keys), grouping_of("same")
+    total, grouping = sum(store.stat(name).size for name in keys), grouping_of("same")
     ranges = range_files(Files(store), grouping)
     assert len(ranges) == 20
     before, counted = read(store, ranges[3]), Counted(store)

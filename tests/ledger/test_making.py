@@ -1,14 +1,17 @@
-"""Making: what a worker keeps of files from job to job."""
+"""Making: what a job reads of what it wrote, and what a worker keeps of files from job to job."""
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from curate.ledger.job import Job, Target
+from curate.ledger.job import FileSet, Job, Target
 from curate.ledger.ledger import Ledger
-from curate.ledger.making import Held, Making
+from curate.ledger.making import Held, Making, done
+from curate.report import Report
 from curate.store.files import ChangedFile, Files
 from curate.store.store import Store
 
@@ -69,3 +72,43 @@ def test_what_is_held_is_compared_where_a_job_has_one_digest(store: Store, monke
         held.get(making.files, total)  # nothing tells yet
         with pytest.raises(ChangedFile):
             making.commit()
+
+
+def table(value: int) -> pa.Table:
+    return pa.table({"value": [value]})
+
+
+def test_what_a_job_wrote_is_read_as_it_was_written_before_it_is_there_and_after(store: Store) -> None:
+    done(store, Job("0", (Target("t.parquet"),)), lambda job, making: write(making, 1))
+    with Making(store, Job("1", (Target("t.parquet", ("a.json",)),))) as making:
+        for value in (2, 3):
+            making.write("t.parquet", table(value))
+            for _ in range(2):
+                assert making.files.read("t.parquet")["value"].to_list() == [value]
+                assert making.files.rows(["t.parquet"])["value"].to_list() == [value]
+                assert making.files.count("t.parquet") == 1
+                making.commit(early=True)
+
+
+def write(making: Making, value: int) -> Report:
+    making.write("t.parquet", table(value))
+    return Report("")
+
+
+def test_what_a_job_wrote_and_somebody_changed_is_not_read(store: Store) -> None:
+    with Making(store, Job("1", (Target("t.parquet"),))) as making:
+        write(making, 1)
+        making.commit(early=True)
+        done(store, Job("0", (Target("t.parquet"),)), lambda job, making: write(making, 2))
+        with pytest.raises(ChangedFile, match=r"t.parquet changed while this run went on"):
+            making.files.read("t.parquet")
+
+
+def test_what_a_target_is_made_from_is_looked_at_if_it_was_not_read(store: Store) -> None:
+    both = FileSet("both", ("a.json", "t.parquet"))
+    job = Job("0", (Target("t.parquet"), Target("made.json", ("b.json", "t.parquet", both))))
+    with Making(store, pickle.loads(pickle.dumps(Ledger(store).handed(job)))) as making:
+        write(making, 1)
+        making.write_json("made.json", {})
+        making.commit()
+    assert Ledger(store).state(job.targets[1]) == ("good", "")

@@ -354,7 +354,18 @@ def first_member(data):
     return 512 + -(-int(data[124:135], 8) // 512) * 512
 
 
-@pytest.mark.parametrize("lost", ["00001.tar", "00001.parquet", "SHA256SUMS"])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "00001.tar",
+        "00001.parquet",
+        "meta/000001.json",
+        "meta/layout.parquet",
+        "SHA256SUMS",
+        "index.json",
+        "funnel.json",
+    ],
+)
 @pytest.mark.parametrize(
     "damage",
     [

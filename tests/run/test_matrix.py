@@ -100,7 +100,7 @@ def damage(runs: Runs, kind: str, how: str, run: Path) -> None:
         with path.open("r+b") as file:
             file.truncate(size - 7)
     elif how == "a bit flipped":
-        flip(path, 8 * (size // 2) + 3)
+        flip(path, 8 * (size // 8) + 3)
     elif how == "another run's":
         shutil.copyfile(runs.file(kind, runs.other), path)
     else:
@@ -108,7 +108,7 @@ def damage(runs: Runs, kind: str, how: str, run: Path) -> None:
         runs.change(True)
         if kind in ("group", "verdict", "output tar", "index"):  # these say else only if what they are made from does
             runs.file("score", run).unlink()
-        if kind == "plan":
+        if kind == "plan":  # a plan says else only if its corpus does
             lines = (runs.world.folder / "pages.jsonl").read_text().splitlines(keepends=True)
             (runs.world.folder / "pages.jsonl").write_text("".join(reversed(lines)))
 
@@ -126,7 +126,7 @@ def outcome(runs: Runs, kind: str, how: str, folder: Path) -> str:
             if outputs(run) != right:
                 return f"WRONG BYTES: {said}"
             if world.jobs:
-                return "again" if everything(run) == everything(runs.run) else f"OTHER FILES: {said}"
+                return "again" if (others := different(run, runs.run)) == [] else f"OTHER FILES {others}"
             shutil.rmtree(run / "out")
             status, said = world.run(run)
             if status == 0:
@@ -136,8 +136,16 @@ def outcome(runs: Runs, kind: str, how: str, folder: Path) -> str:
             word = "named"
         return word if mended(runs, kind, run, said) else f"NOT MENDED: {said}"
     finally:
-        runs.change(False)
-        (world.folder / "pages.jsonl").write_text(pages)
+        if how == "says else":
+            runs.change(False)
+        if (world.folder / "pages.jsonl").read_text() != pages:
+            (world.folder / "pages.jsonl").write_text(pages)
+
+
+def different(run: Path, other: Path) -> list[str]:
+    """The files in which two runs differ."""
+    ours, theirs = everything(run), everything(other)
+    return [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
 
 
 def ended_otherwise(runs: Runs, kind: str, run: Path, status: int, said: str, folder: Path) -> str:

@@ -21,6 +21,7 @@ from curate.report import Failure, Report, StopRun
 from curate.run.executor import Executor, InProcess
 from curate.run.inbox import Inbox
 from curate.run.scheduler import Scheduler
+from curate.store.digest import DamagedFile
 from curate.store.files import Expected
 from curate.store.store import Store
 
@@ -159,6 +160,24 @@ def test_a_failed_job_is_tried_three_times(store: Store) -> None:
     scheduler, _ = run(store, Phase("score", jobs("x", 2), OneByOne(store, moody)))
     assert tries == {"00000000": 3, "00000001": 3}
     assert [failure.job for failure in scheduler.failures] == ["00000001"]
+
+
+def damaged(job: Job, making: Making) -> Report:
+    """Notes who tried a job, and says that a file of it is damaged, but for the last."""
+    with Path(making.store.path(f"tries-{job.name}")).open("a") as file:
+        file.write(f"{os.getpid()} ")
+    if job.name != "00000006":
+        raise DamagedFile(f"raw/{job.name}.tar is damaged")
+    return Write()(job, making)
+
+
+def test_a_job_whose_file_is_damaged_is_tried_once_and_the_others_are_done(store: Store) -> None:
+    scheduler, _ = run(store, Phase("score", jobs("x", 7), OneByOne(store, damaged)))
+    assert [failure.cause for failure in scheduler.failures] == [
+        f"DamagedFile: raw/{at:08d}.tar is damaged" for at in range(6)
+    ]
+    assert {len(path.read_text().split()) for path in Path(store.path("")).glob("tries-*")} == {1}
+    assert log(store) == [file("x", 6)]
 
 
 def test_a_bug_stops_the_run(store: Store) -> None:
@@ -322,6 +341,14 @@ def test_a_failed_job_is_tried_on_another_worker(store: Store, cluster: Callable
     scheduler, _ = run(store, Phase("score", several, OneByOne(store, moody), Resource(workers=1)), executor=cluster(1))
     assert [failure.cause for failure in scheduler.failures] == ["OSError: no memory on the card"]
     assert len(set(Path(store.path("tries-00000000")).read_text().split())) == 3
+
+
+@pytest.mark.ray
+def test_a_worker_whose_file_is_damaged_goes_on(store: Store, cluster: Callable[[int], Executor]) -> None:
+    worker = OneByOne(store, damaged)
+    scheduler, _ = run(store, Phase("score", jobs("x", 7), worker, Resource(workers=1)), executor=cluster(1))
+    assert len(scheduler.failures) == 6
+    assert len(Counter(path.read_text() for path in Path(store.path("")).glob("tries-*"))) == 1
 
 
 @pytest.mark.ray

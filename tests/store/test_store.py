@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from curate.store.digest import DamagedFile, ForeignFile
-from curate.store.store import Store, part_name
+from curate.store.store import Store, part_name, sweep
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -29,7 +29,7 @@ def test_what_is_written_is_read(store):
         path.write_bytes(b"data")
     with store.local("a/b.txt") as path:
         assert path.read_bytes() == b"data"
-    assert (store.listing("a")["b.txt"].size, store.exists("a/b.txt"), store.size("a/b.txt")) == (4, True, 4)
+    assert (store.listing("a")["b.txt"].size, store.exists("a/b.txt"), store.stat("a/b.txt").size) == (4, True, 4)
     assert (store.bytes_of("a/b.txt"), store.range_of("a/b.txt", 1, 3)) == (b"data", b"at")
 
 
@@ -120,7 +120,7 @@ def test_what_a_kill_left_is_no_name_and_is_swept(tmp_path):
     gone.wait()
     (tmp_path / "a" / living.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-")).write_text("half")
     assert set(store.listing("a")) == {"done"}
-    store.sweep()
+    sweep(store)
     assert {path.name for path in (tmp_path / "a").iterdir()} == {"done", living.name}
 
 

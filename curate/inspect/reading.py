@@ -1,0 +1,109 @@
+"""Reading: every byte of every file of a run, read, and compared with what the file says of itself. Writes nothing.
+
+No listing is believed and no summary asked; what a file lies beside, and who made it, is not looked at here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol
+
+import xxhash
+
+from curate.ledger.inventory import Fault
+from curate.report import Entry, Report
+from curate.store import digest, record, table
+from curate.store.digest import DamagedFile, ForeignFile
+from curate.store.notes import notes_of
+from curate.store.store import Stat, Store
+
+READERS = 8
+"""Files that are read at a time."""
+BLOCK = 1 << 20
+STAGE = "verify"
+SUMMED = "out/"
+"""Where files lie of which strangers know the sha256."""
+
+
+class Reading(NamedTuple):
+    """What was read of a file; ``says``: its notes, or what is wrong with them, or None where it can have none."""
+
+    stat: Stat
+    digest: bytes
+    sha256: str
+    says: Entry | Fault | None
+
+
+class Watching(Protocol):
+    """Who is told how far it is."""
+
+    def start(self, phase: str, total: int, done: int) -> None:
+        """So many files will be read."""
+
+    def advance(self, report: Report) -> None:
+        """One was read."""
+
+    def end(self, phase: str, counts: Counter[str], seconds: float) -> None:
+        """All were read."""
+
+
+def walked(store: Store, folder: str = "") -> dict[str, Stat]:
+    """All files of a store by name, but for those that are still being written, or were when a run was killed."""
+    within = f"{folder}/" if folder else ""
+    found = {f"{within}{name}": stat for name, stat in sorted(store.listing(folder).items())}
+    for each in sorted(store.folders(folder)):
+        found |= walked(store, f"{within}{each}")
+    return found
+
+
+def read_all(store: Store, files: Mapping[str, Stat], watch: Watching) -> dict[str, Reading]:
+    """What was read of these files; one that has gone in the meantime is left out."""
+    found, began = dict[str, Reading](), time.monotonic()
+    watch.start(STAGE, len(files), 0)
+    counts = Counter[str]()
+    with ThreadPoolExecutor(READERS) as pool:
+        for name, reading in zip(files, pool.map(lambda each: read(store, *each), files.items()), strict=True):
+            if reading is not None:
+                found[name] = reading
+            report = Report(name, Counter(bytes=files[name].size))
+            counts.update(report.counts)
+            watch.advance(report)
+    watch.end(STAGE, counts, time.monotonic() - began)
+    return found
+
+
+def read(store: Store, name: str, stat: Stat) -> Reading | None:
+    """Reads a file; None if it is not there any more."""
+    try:
+        if not name.endswith((".json", ".parquet")):
+            return Reading(stat, *sums(store, name), None)
+        data = store.bytes_of(name)
+    except FileNotFoundError:
+        return None
+    sha256 = hashlib.sha256(data).hexdigest() if name.startswith(SUMMED) else ""
+    return Reading(stat._replace(size=len(data)), digest.of_bytes(data), sha256, said(name, stat, data))
+
+
+def said(name: str, stat: Stat, data: bytes) -> Entry | Fault:
+    """What a table or a record says of itself."""
+    try:
+        notes = record.decode(data)[1] if name.endswith(".json") else table.checked(data).notes
+        return notes_of(notes, name, *stat)
+    except DamagedFile as error:
+        return Fault("damaged", str(error))
+    except ForeignFile as error:
+        return Fault("foreign", str(error))
+
+
+def sums(store: Store, name: str) -> tuple[bytes, str]:
+    """The digest of a file, and its sha256 if that is known to others."""
+    hashes = [xxhash.xxh3_128(), *([hashlib.sha256()] if name.startswith(SUMMED) else [])]
+    with store.local(name) as path, path.open("rb") as file:
+        while block := file.read(BLOCK):
+            for each in hashes:
+                each.update(block)
+    return hashes[0].digest(), hashes[1].hexdigest() if hashes[1:] else ""
