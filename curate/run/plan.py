@@ -176,7 +176,9 @@ def located(part: Slice, found: Found | None) -> Slice:
 
 def seen(planned: Input, found: Found | None) -> Input:
     """A file that is what it was, wherever it lies now."""
-    return planned if found is None else replace(planned, path=found.path, stamp=found.stat.stamp)
+    if found is None or (found.path, found.stat.stamp) == (planned.path, planned.stamp):
+        return planned
+    return replace(planned, path=found.path, stamp=found.stat.stamp)
 
 
 def listed(wrong: dict[str, str]) -> str:

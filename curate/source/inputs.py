@@ -170,25 +170,22 @@ def compare(planned: Sequence[Input], found: Sequence[Found], all_planned: bool)
     by_name = {each.file: each for each in found if each.path not in paths}
     pairs = [(each, by_path.get(each.path) or by_name.get(each.file)) for each in planned]
     here = {was.file: now for was, now in pairs if now is not None}
+    doubtful = [(was, now) for was, now in pairs if now and not (now.stat.stamp and now.stat == (was.size, was.stamp))]
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        told = list(pool.map(lambda pair: _difference(pair[0], pair[1], all_planned), pairs))
-    changed = {was.file: text for (was, _), text in zip(pairs, told, strict=True) if text}
+        told = list(pool.map(lambda pair: _difference(pair[0], pair[1], all_planned), doubtful))
+    changed = {was.file: text for (was, _), text in zip(doubtful, told, strict=True) if text}
     known = {each.path for each in here.values()}
     if all_planned:
         changed |= {each.file: "new" for each in found if each.path not in known}
     return Compared(here, changed, [was.file for was, now in pairs if now is None])
 
 
-def _difference(was: Input, now: Found | None, all_rows: bool) -> str:
-    """How a file differs from what it was, in words; "" if it does not, or was only touched.
+def _difference(was: Input, now: Found, all_rows: bool) -> str:
+    """How a file with another size or stamp differs from what it was, in words; "" if it was only touched.
 
     ``all_rows``: all of its rows were planned, not the first of them.
     """
-    if now is None:
-        return ""
-    size, stamp = now.stat
-    if stamp and (size, stamp) == (was.size, was.stamp):
-        return ""
+    size = now.stat.size
     if size == was.size and (not was.digest or _digest(now.path, was.hashed) == was.digest):
         return ""
     before, after, what = was.size, size, "bytes"

@@ -12,11 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import IO, Any
 
 import fsspec
-from fsspec.implementations.local import LocalFileSystem
 
 from curate.document import BadRow
 from curate.store.store import Stat, stat_of
@@ -127,20 +125,16 @@ def opened(path: str) -> Any:
 def stat_of_path(path: str) -> Stat:
     """Length and stamp of a file or URL, as they are now."""
     filesystem, place = fsspec.core.url_to_fs(path)
-    if not isinstance(filesystem, LocalFileSystem):
-        filesystem.invalidate_cache(place)
-        return stat_in(filesystem, place, filesystem.info(place))
-    return stat_in(filesystem, place)
+    filesystem.invalidate_cache(place)
+    return stat_in(filesystem, place, filesystem.info(place))
 
 
-def stat_in(filesystem: Any, place: str, info: Mapping[str, Any] | None = None) -> Stat:
-    """Length and stamp of a file by what a listing said of it; -1 bytes if that is not known.
+def stat_in(filesystem: Any, place: str, info: Mapping[str, Any]) -> Stat:
+    """Length and stamp of a file by what its file system said of it; -1 bytes if it did not say.
 
-    A local file is asked itself: listings speak of links, not of what they lead to.
+    Where that was a listing of a local folder, a link is looked at again: it speaks of links, not of what they lead to.
     """
-    if info is None or isinstance(filesystem, LocalFileSystem):
-        found = Path(place).stat()
-        return Stat(found.st_size, str(found.st_mtime_ns))
+    info = filesystem.info(place) if info.get("islink") else info
     return stat_of({**info, "size": -1 if info.get("size") is None else info["size"]})
 
 

@@ -149,4 +149,4 @@ class Files:
 
     def _opened(self, name: str) -> table.CheckedFile:
         found, size = self._footer(name)
-        return table.CheckedFile(found, size, partial(self._range, name), partial(self.store.blaming, name))
+        return table.CheckedFile(found, size, partial(self._range, name), partial(blaming, self.store, name))

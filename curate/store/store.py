@@ -89,29 +89,24 @@ class Store:
         filesystem, root = self._place
         return f"{root}/{name}" if self.is_local else filesystem.unstrip_protocol(f"{root}/{name}")
 
+    def _entries(self, folder: str) -> list[Any]:
+        filesystem, root = self._place
+        with suppress(FileNotFoundError):
+            return list(filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=True, refresh=True))
+        return []
+
     def listing(self, folder: str) -> dict[str, Stat]:
         """The complete files directly in a folder; empty if there is no such folder."""
-        filesystem, root = self._place
-        try:
-            found = filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=True, refresh=True)
-        except FileNotFoundError:
-            return {}
-        files = {file_name(each["name"]): stat_of(each) for each in found if each["type"] != "directory"}
-        return {name: stat for name, stat in files.items() if not name.startswith(PART)}
+        files = {file_name(each["name"]): each for each in self._entries(folder) if each["type"] != "directory"}
+        return {name: stat_of(each) for name, each in files.items() if not name.startswith(PART)}
 
     def folders(self, folder: str) -> set[str]:
         """The folders directly in a folder."""
-        filesystem, root = self._place
-        try:
-            found = filesystem.ls(f"{root}/{folder}".rstrip("/"), detail=True, refresh=True)
-        except FileNotFoundError:
-            return set()
-        return {file_name(each["name"]) for each in found if each["type"] == "directory"}
+        return {file_name(each["name"]) for each in self._entries(folder) if each["type"] == "directory"}
 
     def exists(self, name: str) -> bool:
         """Whether the file is there, and therefore complete."""
-        filesystem, root = self._place
-        return bool(filesystem.exists(f"{root}/{name}"))
+        return bool(self._place[0].exists(f"{self._place[1]}/{name}"))
 
     def part(self, name: str) -> Path:
         """A local path to write a file to; it has no name until it is published."""
@@ -133,7 +128,7 @@ class Store:
             filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
             filesystem.put_file(str(part), target)
             part.unlink()
-        return stat_of(filesystem.info(target))
+        return self.stat(name)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
@@ -164,19 +159,16 @@ class Store:
 
     def range_of(self, name: str, start: int, end: int) -> bytes:
         """The bytes of a file from a place up to another."""
-        filesystem, root = self._place
-        return bytes(filesystem.cat_file(f"{root}/{name}", start, end))
+        return bytes(self._place[0].cat_file(f"{self._place[1]}/{name}", start, end))
 
     def stat(self, name: str) -> Stat:
         """What a listing says of a file."""
-        filesystem, root = self._place
-        return stat_of(filesystem.info(f"{root}/{name}"))
+        return stat_of(self._place[0].info(f"{self._place[1]}/{name}"))
 
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
-        filesystem, root = self._place
         with suppress(FileNotFoundError):
-            filesystem.rm_file(f"{root}/{name}")
+            self._place[0].rm_file(f"{self._place[1]}/{name}")
 
     def move(self, name: str, to: str) -> None:
         """Gives a file another name."""
@@ -189,11 +181,7 @@ class Store:
             path.write_bytes(record.encode(value))
 
     def get_json(self, name: str) -> dict[str, Any]:
-        """Reads what ``put_json`` wrote.
-
-        Raises:
-            DamagedFile: it is not what was written; says what to do.
-        """
+        """Reads what ``put_json`` wrote; DamagedFile if it is something else, with what to do."""
         with blaming(self, name):
             return record.decode(self.bytes_of(name))[0]
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 import curate.ledger.ledger as limits
-from curate.ledger.inventory import Inventory
+from curate.ledger import inventory
 from curate.ledger.job import FileSet, Job, Target
 from curate.ledger.ledger import Ledger
 from curate.ledger.making import Making, done
@@ -252,8 +252,8 @@ def test_a_job_that_fails_leaves_nothing(corpus: Corpus) -> None:
 
 def test_the_summary_saves_opening_files(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    ask = Inventory._ask
-    monkeypatch.setattr(Inventory, "_ask", lambda self, name: asked.append(name) or ask(self, name))
+    said_by = inventory.said_by
+    monkeypatch.setattr(inventory, "said_by", lambda store, name: asked.append(name) or said_by(store, name))
     assert (corpus.run(), asked) == ([], [])
     corpus.path(SCORE).write_bytes(corpus.path(SCORE).read_bytes())
     assert (corpus.run(), asked) == ([], [SCORE])

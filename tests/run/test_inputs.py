@@ -174,7 +174,7 @@ def test_a_touched_file_is_the_same_and_noted_so(corpus: Corpus) -> None:
     for name in ("a.jsonl", "b.parquet"):
         os.utime(corpus.folder / "in" / name, (1, 1))
     corpus.fetch(4)
-    assert corpus.store.get_json(PLAN)["inputs"][0]["stamp"] == "1000000000"
+    assert corpus.store.get_json(PLAN)["inputs"][0]["stamp"] == "1.0"
     assert corpus.store.bytes_of(PLAN) != before
     corpus.fetch()
     assert all_once(corpus, *corpus.rows(0, 2 * ROWS))
