@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from weakref import WeakSet
 
 from curate.ledger.inventory import Fault, Inventory
 from curate.ledger.job import FileSet, Job, Ref, Target
@@ -28,11 +29,13 @@ class Ledger:
     def __init__(self, store: Store) -> None:
         self.inventory = Inventory(store)
         self._sets = dict[FileSet, bytes]()
+        self._looked = WeakSet[FileSet]()
 
     def forget(self) -> None:
         """Has everything looked at again."""
         self.inventory.forget()
         self._sets.clear()
+        self._looked.clear()
 
     def take(self, report: Report) -> None:
         """Takes up what a job made."""
@@ -45,7 +48,7 @@ class Ledger:
 
     def states(self, targets: Sequence[Target]) -> list[tuple[str, str]]:
         """The states of several targets."""
-        self.inventory.look(files(dict.fromkeys(ref for each in targets for ref in (each.name, *each.origin))))
+        self._look(ref for each in targets for ref in (each.name, *each.origin))
         return [self._judged(each) for each in targets]
 
     def unfinished(self, jobs: Iterable[Job]) -> list[Job]:
@@ -57,7 +60,7 @@ class Ledger:
 
     def blocked(self, jobs: Sequence[Job]) -> dict[str, str]:
         """The jobs that cannot be done: job -> why: what it reads is not there, or a file must not be touched."""
-        self.inventory.look(files(dict.fromkeys(ref for job in jobs for ref in job.reads)))
+        self._look(ref for job in jobs for ref in job.reads)
         found = dict[str, str]()
         for job in jobs:
             wrong = [why for state, why in map(self._judged, job.targets) if state in (DAMAGED, FOREIGN)]
@@ -68,10 +71,10 @@ class Ledger:
 
     def handed(self, job: Job) -> Job:
         """A job as a worker gets it: with what it may read, and what its targets are made from."""
-        self.inventory.look(files([*job.reads, *(ref for target in job.targets for ref in target.origin)]))
+        self._look([*job.reads, *(ref for target in job.targets for ref in target.origin)])
         own = {target.name for target in job.targets}
         targets = tuple(
-            replace(each, digest=b"" if own.intersection(files(each.origin)) else self._digest(each.origin))
+            replace(each, digest=b"" if own.intersection(each.origin) else self._digest(each.origin))
             for each in job.targets
         )
         known = ((name, self.inventory.find(name)) for name in files(job.reads))
@@ -80,6 +83,12 @@ class Ledger:
             return replace(job, targets=targets, expected=Expected(whole=digest.of_files(contents)))
         marks = b"".join(mark(name, content) for name, content in contents.items())
         return replace(job, targets=targets, expected=Expected(marks or mark("", b"")))
+
+    def _look(self, refs: Iterable[Ref]) -> None:
+        """Learns what files say; those of a set only once, as thousands of targets may be made from it."""
+        refs = [ref for ref in dict.fromkeys(refs) if isinstance(ref, str) or ref not in self._looked]
+        self.inventory.look(files(refs))
+        self._looked.update(ref for ref in refs if isinstance(ref, FileSet))
 
     def _judged(self, target: Target) -> tuple[str, str]:
         entry = self.inventory.find(target.name)
