@@ -81,15 +81,13 @@ class Finished:
     def done(self, phases: Iterable[Phase]) -> None:
         """Has every file there that these phases make, but for the temporary ones; nothing is opened."""
         for phase in phases:
-            for job in phase.jobs:
-                self.make(self.ledger.handed(job))
+            for job in [self.ledger.handed(job) for job in self.ledger.unfinished(phase.jobs)]:
+                self.make(job)
 
     def make(self, job: Job) -> None:
         report = Report(job.name)
         for target in job.targets:
-            beside = tuple(
-                Beside(name, len(DATA), digest.of_bytes(DATA), ETAG) for name in beside_of(target.name)
-            )
+            beside = tuple(Beside(name, len(DATA), digest.of_bytes(DATA), ETAG) for name in beside_of(target.name))
             content = digest.of_values(target.name)
             entry = Entry(target.name, len(DATA), ETAG, target.by, target.digest, content, beside)
             data = self.real(entry)

@@ -45,6 +45,8 @@ def tables(run: Run) -> int:
     """Writes raw and score tables for every planned shard; returns their bytes."""
     rng = np.random.default_rng(0)
     (fetching,), (scoring,) = run.fetching(), run.scoring()
+    types = {name: kind for group in run.resolved.reader.columns.values() for name, kind in group.items()}
+    brought = schema.table([], schema.score_schema(types))  # the corpus says nothing of its pictures
     for part, fetched, measured in zip(run.plan.slices, fetching.jobs, scoring.jobs, strict=True):
         n = part.count
         ids = [f"{part.start + at:032x}" for at in range(n)]
@@ -78,7 +80,8 @@ def tables(run: Run) -> int:
         raw = raw.sort(pl.col("at") % n, "position").drop("at")
         raw = raw.with_columns(*(pl.lit(None).alias(name) for name in schema.RAW.names if name not in raw.columns))
         rows = raw.select(schema.RAW.names).to_arrow().cast(schema.RAW)
-        save(run, fetched, {f"raw/{part.shard}.parquet": rows}, schema.RAW_SAYS)
+        own = {target.name: brought for target in fetched.targets}
+        save(run, fetched, {**own, f"raw/{part.shard}.parquet": rows})
         scores = dict[str, pa.Table]()
         for scorer in run.resolved.scorers:
             kind = next(iter(scorer.columns))
@@ -115,12 +118,12 @@ def values(column: str, kind: Any, floats: Any, sizes: Any, missing: Any, rng: A
     return found if missing is None else [None if gone else value for value, gone in zip(found, missing, strict=True)]
 
 
-def save(run: Run, job: Job, tables: dict[str, pa.Table], says: list[str] | None = None) -> None:
+def save(run: Run, job: Job, tables: dict[str, pa.Table]) -> None:
     """Writes what a job of the run would have made."""
     report = Report(job.name)
     with Making(run.store, run.ledger.handed(job)) as making:
         for name, rows in tables.items():
-            making.write(name, rows, says=says)
+            making.write(name, rows, says=schema.RAW_SAYS if rows.schema == schema.RAW else None)
         making.commit()
         report.made = making.made
     run.ledger.take(report)

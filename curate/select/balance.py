@@ -108,7 +108,7 @@ class Balancer:
         """See ``Remover``."""
         files = tuple(f"{self.verdicts}/balance/entries/{each.name}.parquet" for each in several)
         counting = [
-            Job(each.name, (Target(file, judge.reads(*each.shards, more=(self.bound.column,)), BY),), each.shards)
+            Job(each.name, (Target(file, judge.reads(each.shards, self.bound.column), BY),), each.shards)
             for each, file in zip(several, files, strict=True)
         ]
         yield Phase("select balance", counting, OneByOne(store, CountEntries(self, judge)), needs)

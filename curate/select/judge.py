@@ -71,12 +71,15 @@ class Judge:
         top = (self.decision.rules_file,) if self.decision.tops else ()
         return (*self._tables(shard), *top)
 
-    def reads(self, *shards: str, more: Sequence[Column] = ()) -> tuple[str, ...]:
-        """The files that are opened for verdicts on some shards; ``more``: columns that are read besides."""
+    def made(self, shard: str) -> tuple[str, ...]:
+        """The temporary files that are opened besides."""
+        return tuple(name for remover in self.removers for name in remover.made(shard))
+
+    def reads(self, shards: Sequence[str], *more: Column) -> tuple[str, ...]:
+        """The files that are opened for what is left of some shards, and for ``more`` columns of them."""
         found = dict[str, None]()
         for shard in shards:
-            found |= dict.fromkeys(self.permanent(shard))
-            found |= dict.fromkeys(name for remover in self.removers for name in remover.made(shard))
+            found |= dict.fromkeys((*self.permanent(shard), *self.made(shard)))
             found |= dict.fromkeys(column.file(shard) for column in more)
         return tuple(found)
 
@@ -91,15 +94,15 @@ class Judge:
         return (FileSet("shards", tuple(found)),) if found else ()
 
     def _tables(self, shard: str) -> tuple[str, ...]:
-        return tuple(dict.fromkeys([f"{RAW}/{shard}.parquet", *(column.file(shard) for column in self._columns)]))
+        return tuple(column.file(shard) for column in self._columns)
 
     @cached_property
     def _columns(self) -> list[Column]:
-        """The columns of each shard that are looked at."""
-        columns = [each.column for each in self.decision.rules if each.folder]
+        """A column of each table that is looked at."""
+        columns = [Column(RAW, "kind", "document"), *(each.column for each in self.decision.rules if each.folder)]
         columns += [column for each in self.decision.adds for column in (each.text, each.image)]
         columns += [column for remover in self.removers for column in remover.columns()]
-        return list(dict.fromkeys(columns))
+        return list({column.file(""): column for column in columns}.values())
 
     @cached_property
     def _held(self) -> Held[tuple[BoundRule, ...]]:

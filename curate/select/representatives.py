@@ -88,7 +88,7 @@ class Representatives:
         name = f"select {self.grouping.name}"
         files = tuple(self.file("candidates", each.name) for each in several)
         listing = [
-            Job(each.name, (Target(file, judge.reads(*each.shards, more=members(self.grouping)), BY),), each.shards)
+            Job(each.name, (Target(file, judge.reads(each.shards, *members(self.grouping)), BY),), each.shards)
             for each, file in zip(several, files, strict=True)
         ]
         yield Phase(name, listing, OneByOne(store, ListCandidates(self, judge)), needs)

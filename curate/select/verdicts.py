@@ -32,8 +32,8 @@ def phases(store: Store, decision: Decision, shards: Sequence[str], needs: Resou
     beyond = judge.beyond(store, shards)
 
     def target(shard: str) -> Target:
-        name, reads = f"{folder}/{shard}.parquet", judge.reads(shard)
-        return Target(name, reads, BY, (*judge.permanent(shard), *beyond) if beyond else None)
+        name, permanent = f"{folder}/{shard}.parquet", judge.permanent(shard)
+        return Target(name, (*permanent, *judge.made(shard)), BY, (*permanent, *beyond))
 
     jobs = [Job(shard, (target(shard),)) for shard in shards]
     worker = OneByOne(store, WriteVerdicts(judge))

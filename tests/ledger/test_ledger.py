@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -191,6 +192,30 @@ def test_damage_between_the_notes_is_found_by_who_reads(corpus: Corpus) -> None:
     with pytest.raises(ValueError, match=r"raw/0\.parquet is damaged \(bytes 0 to \d+ have changed\)"):
         corpus.run()
     assert not corpus.path(SCORE).exists()
+
+
+def test_files_that_thousands_are_made_from_are_gone_through_once(corpus: Corpus) -> None:
+    corpus.run()
+    ledger, everything = Ledger(corpus.store), Counting((RAW, SCORE))
+    shared = FileSet("everything", everything)
+    jobs = [Job(f"{at}", (Target(f"all/{at}.json", (RAW,), made_from=(shared,)),)) for at in range(100)]
+    todo = ledger.unfinished(jobs)
+    assert not ledger.blocked(todo)
+    (known,) = {ledger.handed(each).targets[0].digest for each in todo}
+    assert known
+    assert everything.times <= 3
+
+
+@dataclass
+class Counting:
+    """Names; how often they were gone through."""
+
+    names: tuple[str, ...]
+    times: int = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.times += 1
+        return iter(self.names)
 
 
 @pytest.mark.parametrize("most", [limits.MARKS, 0])
