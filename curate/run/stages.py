@@ -93,14 +93,15 @@ class Stages:
 
     def finish(self, stage: str) -> None:
         """Raises Incomplete if anything up to a stage was left undone, and lists what."""
-        fetched, plan = self.run.shards, self.run.plan
+        fetched, plan = set(self.run.shards), self.run.plan
         undone = [*plan.failures, *self.scheduler.failures]
         undone = [each for each in undone if each.stage != "score" or each.job in fetched]  # what is not there: below
         listed = {failure.job for failure in undone}
-        missing = [part.shard for part in plan.slices if part.shard not in {*fetched, *listed}]
+        known = {*fetched, *listed}
+        missing = [part.shard for part in plan.slices if part.shard not in known]
         undone += [Failure("fetch", shard, "not fetched yet") for shard in missing]
         if stage != "fetch":
-            unscored = sorted({*fetched} - {*self.run.scored} - listed)
+            unscored = sorted(fetched - {*self.run.scored} - listed)
             undone += [Failure("score", shard, "not scored yet (curate score)") for shard in unscored]
         if undone:
             lines = "\n  ".join(str(failure) for failure in undone[:LISTED])
