@@ -19,7 +19,7 @@ from curate.ledger.inventory import Fault
 from curate.ledger.ledger import DAMAGED, FOREIGN, GOOD, MISSING, STALE
 from curate.ledger.summary import FOLDER
 from curate.report import Beside, Entry
-from curate.run.plan import PLAN, SLICES
+from curate.run.plan import PLAN
 from curate.run.run import Run
 from curate.store.digest import DamagedFile
 from curate.store.files import Files
@@ -159,7 +159,7 @@ def stem(name: str) -> str:
 def is_known(name: str) -> bool:
     """Whether a file is one of those that belong to a run and are no target of any stage."""
     folder, _, file = name.rpartition("/")
-    if name in (PLAN, SLICES, "latest.json"):
+    if name in (PLAN, "latest.json"):
         return True
     if folder == FOLDER:
         return file.endswith(".parquet")
