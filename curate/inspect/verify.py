@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from curate.fetch.salvage import SUFFIX
 from curate.inspect.condition import UNJUDGED, UNUSED, WRONG, Finding, Verified
 from curate.inspect.fresh import judge_targets
-from curate.inspect.reading import Reading, Watching, read_all, walked
+from curate.inspect.reading import Reading, read_all, walked
 from curate.inspect.targets import Targets, home, targets_of
 from curate.ledger.inventory import Fault
-from curate.ledger.ledger import DAMAGED, FOREIGN, GOOD, MISSING, STALE
+from curate.ledger.state import DAMAGED, FOREIGN, GOOD, MISSING, STALE
 from curate.ledger.summary import FOLDER
 from curate.report import Beside, Entry
 from curate.run.plan import PLAN
 from curate.run.run import Run
+from curate.run.scheduler import Progress
 from curate.store.digest import DamagedFile
 from curate.store.files import Files
 from curate.store.raw_shard import RAW, open_shard
@@ -29,7 +30,7 @@ from curate.store.store import Store
 LOST, UNMADE = "it is not what was written", "no stage of this recipe makes it"
 
 
-def verify(store: Store, run: Run | None, watch: Watching) -> Verified:
+def verify(store: Store, run: Run | None, watch: Progress) -> Verified:
     """Reads all files of a folder and judges them by a run in it; None: only by what each says of itself."""
     listed = walked(store)
     targets = targets_of(run, listed) if run else Targets(ends={"": []})

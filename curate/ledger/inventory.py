@@ -7,11 +7,12 @@ file is asked.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from typing import NamedTuple
 
+from curate.ledger.state import DAMAGED, FOREIGN, MISSING
 from curate.ledger.summary import Summary
 from curate.report import Beside, Entry, Report
 from curate.store import digest, record, table
@@ -91,7 +92,7 @@ class Inventory:
         for each in entry.beside:
             found = self.find(each.name)
             if found is None:
-                return Fault("missing", f"{self.store.path(each.name)} is not there")
+                return Fault(MISSING, f"{self.store.path(each.name)} is not there")
             if found[:2] != (each.size, each.stamp):
                 if wrong := changed(self.store, each, int(found[0])):
                     return wrong
@@ -140,18 +141,25 @@ class Inventory:
 
 def said_by(store: Store, name: str) -> Entry | Fault:
     """What a file says of itself; of a table the footer is read."""
-    try:
-        stat = store.stat(name)
+    stat = store.stat(name)
+
+    def notes() -> Mapping[str, str]:
         with blaming(store, name):
             if name.endswith(".json"):
-                notes = record.decode(store.bytes_of(name))[1]
-            else:
-                notes = table.footer(partial(store.range_of, name), stat.size).notes
-            return notes_of(notes, name, *stat)
+                return record.decode(store.bytes_of(name))[1]
+            return table.footer(partial(store.range_of, name), stat.size).notes
+
+    return told(name, stat, notes)
+
+
+def told(name: str, stat: Stat, notes: Callable[[], Mapping[str, str]]) -> Entry | Fault:
+    """What the notes of a file say, or what is wrong with them if they cannot be read."""
+    try:
+        return notes_of(notes(), name, *stat)
     except DamagedFile as error:
-        return Fault("damaged", str(error))
+        return Fault(DAMAGED, str(error))
     except ForeignFile as error:
-        return Fault("foreign", str(error))
+        return Fault(FOREIGN, str(error))
 
 
 def changed(store: Store, each: Beside, size: int) -> Fault | None:
@@ -163,4 +171,4 @@ def changed(store: Store, each: Beside, size: int) -> Fault | None:
     if each.stamp and not why:
         with store.local(each.name) as path:
             why = "" if digest.of_path(path) == each.digest else "it is not what was written"
-    return Fault("damaged", damage(store, each.name, why)) if why else None
+    return Fault(DAMAGED, damage(store, each.name, why)) if why else None

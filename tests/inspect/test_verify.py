@@ -23,7 +23,7 @@ from curate import Image, Vector, scores
 from curate.inspect.condition import UNJUDGED, Finding, Verified
 from curate.inspect.repair import repair
 from curate.inspect.verify import verify
-from curate.ledger.ledger import DAMAGED, FOREIGN, GOOD, MISSING, STALE
+from curate.ledger.state import DAMAGED, FOREIGN, GOOD, MISSING, STALE
 from curate.recipe.recipe import Recipe
 from curate.store import digest, record
 from curate.store.notes import files_of, files_text
