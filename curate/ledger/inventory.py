@@ -120,6 +120,15 @@ class Inventory:
         if time.monotonic() - self._saved > PAUSE:
             self.save()
 
+    def doubt(self, names: Iterable[str]) -> None:
+        """Has files asked again, here and by whoever reads the summary."""
+        for name in names:
+            known = self.find(name)
+            if isinstance(known, Entry):
+                self._new[name] = known._replace(stamp="?")
+                self._put(name, Stat(known.size, known.stamp))
+                self._summary.entries.pop(name, None)
+
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
         if self.find(name) is not None:

@@ -54,8 +54,14 @@ class Ledger:
         """The jobs that have something to make, each with only the targets that are not good."""
         jobs = list(jobs)
         states = iter(self.states([target for job in jobs for target in job.targets]))
-        left = [tuple(each for each in job.targets if next(states)[0] != GOOD) for job in jobs]
+        left = [with_followers(job, {each.name for each in job.targets if next(states)[0] != GOOD}) for job in jobs]
         return [replace(job, targets=targets) for job, targets in zip(jobs, left, strict=True) if targets]
+
+    def doubt(self, job: Job) -> None:
+        """Has the files that a job reads asked again, when next they are looked at: one is not what is known of it."""
+        self.inventory.doubt(files(job.reads))
+        self._sets.clear()
+        self._seen.clear()
 
     def blocked(self, jobs: Sequence[Job]) -> dict[str, str]:
         """The jobs that cannot be done: job -> why: what it reads is not there, or a file must not be touched."""
@@ -129,6 +135,14 @@ class Ledger:
                 return b""
             contents[name] = content
         return digest.of_files(contents)
+
+
+def with_followers(job: Job, names: set[str]) -> tuple[Target, ...]:
+    """The targets of these names, and those of the same job that are made from them, and so may say something else."""
+    found = set(names)
+    for target in job.targets if found else ():
+        found |= {target.name} if found.intersection(target.origin) else set()
+    return tuple(each for each in job.targets if each.name in found)
 
 
 def files(refs: Iterable[Ref]) -> Iterator[str]:

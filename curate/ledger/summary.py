@@ -6,6 +6,8 @@ says the same size and stamp. What is missing here, or damaged, is learned from 
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -17,7 +19,9 @@ from curate.store.digest import DamagedFile, ForeignFile
 from curate.store.notes import files_of, files_text
 from curate.store.store import Store
 
+log = logging.getLogger(__name__)
 FOLDER = "ledger"
+NAME = re.compile(r"\d{6}-[0-9a-f]{32}\.parquet")
 MOST = 8
 """Segments; with more, they are made one."""
 SEGMENT = pa.schema(
@@ -38,16 +42,17 @@ class Summary:
     """The entries of a store as they were last known, by name."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._segments = sorted(store.listing(FOLDER))
-        self.entries: dict[str, Entry] = {}
+        self._store, self.entries = store, dict[str, Entry]()
+        self._segments = sorted(filter(NAME.fullmatch, store.listing(FOLDER)))
         for name in self._segments:
-            with suppress(DamagedFile, ForeignFile, FileNotFoundError):
+            with suppress(DamagedFile, ForeignFile, OSError):
                 self._take(self._store.bytes_of(f"{FOLDER}/{name}"))
 
     def _take(self, data: bytes) -> None:
         table.checked(data)
         rows = table.decode(data)
+        if rows.columns != SEGMENT.names:
+            return
         columns = [rows[name].to_list() for name in SEGMENT.names]
         for name, size, stamp, by, made_from, content, beside, stamps in zip(*columns, strict=True):
             files = files_of(beside) if beside else ()
@@ -62,8 +67,12 @@ class Summary:
         data = table.encode(_table(whole if old else entries))
         number = int(self._segments[-1].partition("-")[0]) + 1 if self._segments else 0
         name = f"{number:06d}-{digest.of_bytes(data).hex()}.parquet"
-        with self._store.writing(f"{FOLDER}/{name}") as path:
-            path.write_bytes(data)
+        try:
+            with self._store.writing(f"{FOLDER}/{name}") as path:
+                path.write_bytes(data)
+        except OSError as error:
+            log.warning("what is known of the files cannot be kept, the next run asks them: %s", error)
+            return
         for each in old:
             self._store.remove(f"{FOLDER}/{each}")
         self._segments = [name] if old else [*self._segments, name]

@@ -50,7 +50,7 @@ class Measurer:
             segments, folders = Segments(raw), making.store.folders("scores") if targets else set[str]()
             for wave in waves(self.scorers):
                 asked = ((scorer, targets.intersection(names_of(scorer, job.name))) for scorer in wave)
-                due = [scorer for scorer, names in asked if names and not making.has(*names)]
+                due = [scorer for scorer, names in asked if names and not making.keeps(*names)]
                 several = [owed(making.files, job.name, segments, each, self.scorers, folders) for each in due]
                 for task, measured in self._measure(raw, several, report):
                     self._write(task, measured, job.name, making, targets)

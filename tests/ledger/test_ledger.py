@@ -257,6 +257,37 @@ def test_a_target_may_read_what_its_job_makes(tmp_path: Path, most: int, monkeyp
     assert (tmp_path / "b.json").read_bytes() == before
 
 
+def test_what_is_made_from_a_sibling_is_made_with_it(tmp_path: Path) -> None:
+    """A chain in one job: what follows may say something else, and is made by the same command."""
+    store, said = Store(tmp_path), {"n": 1}
+    chain = [Target("a.json"), Target("b.json", ("a.json",)), Target("c.json", ("b.json",))]
+
+    def work(job: Job, making: Making) -> Report:
+        for at, name in enumerate(("a.json", "b.json", "c.json")):
+            if any(target.name == name for target in job.targets) and not making.keeps(name):
+                before = making.files.json(chain[at - 1].name)["n"] if at else said["n"]
+                making.write_json(name, {"n": before})
+                making.commit(early=True)
+        return Report("chain")
+
+    def run() -> list[list[str]]:
+        ledger, made = Ledger(store), []
+        for job in ledger.unfinished([Job("chain", tuple(chain))]):
+            made.append([target.name for target in job.targets])
+            ledger.take(done(store, pickle.loads(pickle.dumps(ledger.handed(job))), work))
+        return made
+
+    assert (run(), run()) == ([["a.json", "b.json", "c.json"]], [])
+    said["n"] = 2
+    store.remove("a.json")
+    assert (run(), run()) == ([["a.json", "b.json", "c.json"]], [])
+    assert store.get_json("c.json") == {"n": 2}
+    before = (tmp_path / "c.json").stat().st_mtime_ns
+    store.remove("a.json")
+    assert (run(), run()) == ([["a.json", "b.json", "c.json"]], [])
+    assert (tmp_path / "c.json").stat().st_mtime_ns == before
+
+
 def test_a_job_that_fails_leaves_nothing(corpus: Corpus) -> None:
     corpus.path(RAW).unlink()
     corpus.path("raw/0.tar").unlink()
@@ -281,6 +312,38 @@ def test_the_summary_saves_opening_files(corpus: Corpus, monkeypatch: pytest.Mon
     corpus.path(SCORE).write_bytes(corpus.path(SCORE).read_bytes())
     assert (corpus.run(), asked) == ([], [SCORE])
     assert (corpus.run(), asked) == ([], [SCORE])
+
+
+@pytest.mark.parametrize("how", ["stray", "another table", "no folder"])
+def test_a_summary_that_cannot_be_used_is_no_loss(corpus: Corpus, how: str) -> None:
+    if how == "stray":
+        corpus.path("ledger/readme.txt").write_text("not ours")
+        corpus.path("ledger/zzz.parquet").write_bytes(corpus.path(SCORE).read_bytes())
+    elif how == "another table":
+        corpus.path(f"ledger/000009-{'0' * 32}.parquet").write_bytes(corpus.path(SCORE).read_bytes())
+    else:
+        shutil.rmtree(corpus.path("ledger"))
+        corpus.path("ledger").write_text("")
+    assert corpus.run() == []
+    corpus.path(ALL).unlink()
+    assert (corpus.run(), corpus.run()) == (["all"], [])
+
+
+def test_a_file_that_the_summary_was_wrong_about_is_asked_again(corpus: Corpus) -> None:
+    other = Corpus(Store(corpus.path("").parent / "other"), [1, 2, 4])
+    other.run()
+    at = corpus.path(SCORE).stat()
+    corpus.path(SCORE).write_bytes(other.path(SCORE).read_bytes())
+    os.utime(corpus.path(SCORE), ns=(at.st_atime_ns, at.st_mtime_ns))
+    corpus.path(ALL).unlink()
+    if corpus.path(SCORE).stat().st_size == at.st_size:
+        ledger = Ledger(corpus.store)
+        with pytest.raises(ChangedFile):
+            corpus.run(ledger)
+        ledger.doubt(corpus.jobs[2])
+        ledger.inventory.save()
+    assert corpus.run() == ["score", "all"]
+    assert corpus.store.get_json(ALL) == {"sums": [6, 12]}
 
 
 def test_a_damaged_summary_is_no_loss(corpus: Corpus) -> None:
