@@ -6,7 +6,7 @@ says the same size and stamp. What is missing here, or damaged, is learned from 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import pyarrow as pa
@@ -54,12 +54,16 @@ class Summary:
             files = tuple(each._replace(stamp=stamp) for each, stamp in zip(files, stamps, strict=True))
             self.entries[name] = Entry(name, size, stamp, by, made_from, content, files)
 
-    def add(self, entries: Sequence[Entry], whole: Sequence[Entry]) -> None:
-        """Writes a segment of new entries; or, if there would be too many, one of the ``whole`` in their place."""
-        if not entries:
-            return
+    def add(self, entries: Mapping[str, Entry], keeps: Callable[[str], bool]) -> None:
+        """Writes a segment of new entries, some at least; or, if there would be too many, one in place of all.
+
+        That one has what was known before, too, but for the names that it ``keeps`` no longer.
+        """
+        self.entries |= entries
         old = self._segments if len(self._segments) >= MOST else []
-        data = table.encode(_table(whole if old else entries))
+        if old:
+            entries = self.entries = {name: entry for name, entry in self.entries.items() if keeps(name)}
+        data = table.encode(_table(list(entries.values())))
         number = int(self._segments[-1].partition("-")[0]) + 1 if self._segments else 0
         name = f"{number:06d}-{digest.of_bytes(data).hex()}.parquet"
         with self._store.writing(f"{FOLDER}/{name}") as path:
@@ -70,6 +74,6 @@ class Summary:
 
 
 def _table(entries: Sequence[Entry]) -> pa.Table:
-    columns = list(zip(*entries, strict=True))
+    columns = [[entry[at] for entry in entries] for at in range(len(Entry._fields))]
     beside, stamps = [files_text(each) for each in columns[6]], [[file.stamp for file in each] for each in columns[6]]
     return pa.table([*columns[:6], beside, stamps], schema=SEGMENT)
