@@ -25,9 +25,9 @@ GOOD, MISSING, STALE, DAMAGED, FOREIGN = "good", "missing", "stale", "damaged", 
 class Ledger:
     """What is to be done in a run. ``inventory``: what is there; what jobs make is taken up as they end.
 
-    What was found good, and what a set comes to, is kept as long as no file changes that the inventory knows: until
-    ``take``, ``remove``, ``learn`` or ``forget``. It is kept for the very same target: of the same name by the same from
-    the same files, and the same sets (no two are equal).
+    What was found good, and what a set comes to, is kept until files change: until ``take``, ``remove``, ``learn`` or
+    ``forget``, as nothing else changes what the inventory says of a file. Only a target that is the same in all is good
+    by that: made by the same from the same files and sets (no two sets are equal).
     """
 
     def __init__(self, store: Store) -> None:

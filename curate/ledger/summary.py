@@ -74,6 +74,7 @@ class Summary:
 
 
 def _table(entries: Sequence[Entry]) -> pa.Table:
-    columns = [[entry[at] for entry in entries] for at in range(len(Entry._fields))]
-    beside, stamps = [files_text(each) for each in columns[6]], [[file.stamp for file in each] for each in columns[6]]
-    return pa.table([*columns[:6], beside, stamps], schema=SEGMENT)
+    columns = [[entry[at] for entry in entries] for at in range(6)]
+    beside = [files_text(entry.beside) for entry in entries]
+    stamps = [[file.stamp for file in entry.beside] for entry in entries]
+    return pa.table([*columns, beside, stamps], schema=SEGMENT)
