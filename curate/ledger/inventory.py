@@ -136,14 +136,14 @@ class Inventory:
             folder, _, file = name.rpartition("/")
             del self._folders[folder][file]
 
+    def _may_be_there(self, name: str) -> bool:
+        folder, _, file = name.rpartition("/")
+        return folder not in self._folders or file in self._folders[folder]
+
     def save(self) -> None:
         """Writes down what was learned since the last time."""
         if self._new:
-            known = {
-                each.name: each for found in self._folders.values() for each in found.values() if type(each) is Entry
-            }
-            everything = self._summary.entries | self._new | known
-            self._summary.add(list(self._new.values()), list(everything.values()))
+            self._summary.add(self._new, self._may_be_there)
         self._saved, self._new = time.monotonic(), {}
 
 

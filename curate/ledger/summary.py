@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import pyarrow as pa
@@ -59,12 +59,16 @@ class Summary:
             files = tuple(each._replace(stamp=stamp) for each, stamp in zip(files, stamps, strict=True))
             self.entries[name] = Entry(name, size, stamp, by, made_from, content, files)
 
-    def add(self, entries: Sequence[Entry], whole: Sequence[Entry]) -> None:
-        """Writes a segment of new entries; or, if there would be too many, one of the ``whole`` in their place."""
-        if not entries:
-            return
+    def add(self, entries: Mapping[str, Entry], keeps: Callable[[str], bool]) -> None:
+        """Writes a segment of new entries, some at least; or, if there would be too many, one in place of all.
+
+        That one has what was known before, too, but for the names that it ``keeps`` no longer.
+        """
+        self.entries |= entries
         old = self._segments if len(self._segments) >= MOST else []
-        data = table.encode(_table(whole if old else entries))
+        if old:
+            entries = self.entries = {name: entry for name, entry in self.entries.items() if keeps(name)}
+        data = table.encode(_table(list(entries.values())))
         number = int(self._segments[-1].partition("-")[0]) + 1 if self._segments else 0
         name = f"{number:06d}-{digest.of_bytes(data).hex()}.parquet"
         try:
@@ -79,6 +83,7 @@ class Summary:
 
 
 def _table(entries: Sequence[Entry]) -> pa.Table:
-    columns = list(zip(*entries, strict=True))
-    beside, stamps = [files_text(each) for each in columns[6]], [[file.stamp for file in each] for each in columns[6]]
-    return pa.table([*columns[:6], beside, stamps], schema=SEGMENT)
+    columns = [[entry[at] for entry in entries] for at in range(6)]
+    beside = [files_text(entry.beside) for entry in entries]
+    stamps = [[file.stamp for file in entry.beside] for entry in entries]
+    return pa.table([*columns, beside, stamps], schema=SEGMENT)

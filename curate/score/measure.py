@@ -7,7 +7,7 @@ places where it stands. A text is measured once however often it is repeated. Me
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from curate.ledger.job import Job, Phase, Target
@@ -22,17 +22,29 @@ from curate.score.view import Call, Measured, Owed, Segments, view_of
 from curate.store.raw_shard import RawShard, open_shard
 from curate.store.store import Store
 
+SHARD = "\0"
+"""Stands for a shard in the names of its files."""
+
 
 def phases(store: Store, shards: Sequence[str], scorers: Sequence[Scorer], needs: Resource) -> Iterator[Phase]:
     """One phase, with a job for each shard."""
-    jobs = [job_of(shard, scorers) for shard in shards]
-    yield Phase("score", jobs, OneByOne(store, Measurer(tuple(scorers))), needs)
+    yield Phase("score", jobs_of(shards, scorers), OneByOne(store, Measurer(tuple(scorers))), needs)
 
 
 def job_of(shard: str, scorers: Sequence[Scorer]) -> Job:
     """All tables of a shard, and what each is made from."""
-    each = ((scorer, reads_of(scorer, shard, scorers)) for scorer in scorers)
-    return Job(shard, tuple(Target(name, reads) for scorer, reads in each for name in names_of(scorer, shard)))
+    (job,) = jobs_of([shard], scorers)
+    return job
+
+
+def jobs_of(shards: Iterable[str], scorers: Sequence[Scorer]) -> list[Job]:
+    """The job of each shard; what is the same for all of them is found out once."""
+    tables = [(name, reads_of(scorer, SHARD, scorers)) for scorer in scorers for name in names_of(scorer, SHARD)]
+
+    def target(shard: str, name: str, reads: Sequence[str]) -> Target:
+        return Target(name.replace(SHARD, shard), tuple([each.replace(SHARD, shard) for each in reads]))
+
+    return [Job(shard, tuple([target(shard, *table) for table in tables])) for shard in shards]
 
 
 @dataclass

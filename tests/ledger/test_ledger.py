@@ -14,6 +14,7 @@ import pytest
 
 import curate.ledger.ledger as limits
 from curate.ledger import inventory
+from curate.ledger.inventory import Fault
 from curate.ledger.job import FileSet, Job, Target
 from curate.ledger.ledger import Ledger
 from curate.ledger.making import Making, done
@@ -301,6 +302,79 @@ def test_a_job_that_fails_leaves_nothing(corpus: Corpus) -> None:
     assert not list(corpus.path("raw").iterdir())
 
 
+# --- what is kept
+
+
+@dataclass
+class Judged:
+    """A finished corpus that was found to be that; ``looked``: at which files the last ``left`` looked."""
+
+    corpus: Corpus
+    ledger: Ledger
+    jobs: list[Job]
+    looked: list[str]
+
+    def left(self, *jobs: Job) -> list[str]:
+        self.looked.clear()
+        return [job.name for job in self.ledger.unfinished(jobs or self.jobs)]
+
+
+@pytest.fixture
+def judged(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> Judged:
+    ledger, looked = Ledger(corpus.store), list[str]()
+    company = ledger.inventory.company
+    monkeypatch.setattr(ledger.inventory, "company", lambda entry: looked.append(entry.name) or company(entry))
+    found = Judged(corpus, ledger, corpus.jobs, looked)
+    assert (found.left(), looked) == ([], [RAW, SCORE, ALL])
+    return found
+
+
+def test_what_is_good_is_judged_once(judged: Judged) -> None:
+    assert (judged.left(), judged.looked) == ([], [])
+    assert (judged.left(*judged.corpus.jobs), judged.looked) == ([], [ALL])  # of a set of its own
+
+
+def test_what_a_job_makes_has_everything_judged_again(judged: Judged) -> None:
+    raw = judged.ledger.handed(judged.jobs[0])
+    judged.ledger.take(done(judged.corpus.store, raw, Corpus(judged.corpus.store, [1, 2, 4]).work))
+    assert judged.left() == ["score", "all"]
+    judged.ledger.take(done(judged.corpus.store, raw, judged.corpus.work))
+    assert (judged.left(), judged.looked) == ([], [RAW, SCORE, ALL])
+
+
+def test_what_is_removed_is_not_good_nor_what_is_made_from_it(judged: Judged) -> None:
+    judged.ledger.remove(SCORE)
+    assert judged.left() == ["score", "all"]
+
+
+def test_what_changed_meanwhile_is_found_once_all_is_forgotten(judged: Judged) -> None:
+    judged.corpus.path(SCORE).unlink()
+    assert judged.left() == []
+    judged.ledger.forget()
+    assert judged.left() == ["score", "all"]
+
+
+def test_what_is_learned_takes_the_place_of_what_was_known(judged: Judged) -> None:
+    known = {name: judged.ledger.inventory.find(name) for name in (RAW, "raw/0.tar")}
+    judged.ledger.learn({name: each for name, each in known.items() if each} | {SCORE: Fault("damaged", "as told")})
+    assert judged.left() == ["score", "all"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Target(ALL, made_from=(FileSet("everything", (RAW,)),), by="1"),
+        Target(ALL, made_from=(FileSet("all", (RAW, SCORE)),), by="1"),
+        Target(ALL, made_from=(RAW, SCORE), by="1"),
+        Target(SCORE, (RAW,), by="2"),
+        Target(SCORE, (ALL,)),
+    ],
+)
+def test_what_is_made_by_or_from_something_else_is_another_target(judged: Judged, other: Target) -> None:
+    assert judged.left(Job("other", (other,))) == ["other"]
+    assert judged.left() == []
+
+
 # --- the summary
 
 
@@ -361,6 +435,30 @@ def test_segments_are_made_one(corpus: Corpus) -> None:
         assert len(list(corpus.path("ledger").iterdir())) <= MOST
     assert Summary(corpus.store).entries.keys() == {RAW, SCORE, ALL}
     assert corpus.run() == []
+
+
+def test_deleted_files_leave_the_summary_where_their_folder_was_listed(corpus: Corpus) -> None:
+    others = [f"{folder}/{at}.json" for folder in ("score", "elsewhere") for at in range(2)]
+    jobs, ledger = [Job(name, (Target(name),)) for name in others], Ledger(corpus.store)
+    for job in jobs:
+        ledger.take(done(corpus.store, job, lambda job, making: making.write_json(job.name, {}) or Report("")))
+    ledger.inventory.save()
+    for name in others:
+        corpus.store.remove(name)
+    assert Summary(corpus.store).entries.keys() == {RAW, SCORE, ALL, *others}
+    for _ in range(MOST):
+        corpus.path(ALL).unlink()
+        corpus.run()
+    assert Summary(corpus.store).entries.keys() == {RAW, SCORE, ALL, *others[2:]}
+
+
+def test_what_was_learned_before_all_was_forgotten_is_in_the_summary(corpus: Corpus) -> None:
+    ledger = Ledger(corpus.store)
+    for _ in range(2 * MOST):
+        ledger.forget()
+        corpus.path(ALL).unlink()
+        corpus.run(ledger)
+        assert Summary(corpus.store).entries.keys() == {RAW, SCORE, ALL}
 
 
 class Seen:
