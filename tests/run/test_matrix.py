@@ -42,8 +42,11 @@ RAW, LIGHT, SHAPE = "raw/00000001.parquet", "scores/light-*/00000001.parquet", "
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file. ``jobs``, by phase: all that is done when it is made again, and says the same; they make ``made``
-    or the file itself. ``of``: what goes with it, so that it is made from something else where the world has changed.
+    """A kind of file. ``jobs``, by phase: all that is done when it is made again, and says the same; they make ``made``,
+    or the file itself.
+
+    ``of``: what goes with it, so that it is made from something else where the world has changed. ``without``: a file
+    that is missing in all ways, as else nobody would read it.
     """
 
     file: str
@@ -51,25 +54,33 @@ class Kind:
     made: tuple[str, ...] = ()
     of: tuple[str, ...] = ()
     ways: tuple[str, ...] = DAMAGES
+    without: str = ""
 
 
 FETCH, SCORE, INDEX = {"fetch": ["00000001"]}, {"score": ["00000001"]}, {"pack index": ["index"]}
 PACK = {"pack": ["000000"], **INDEX}
 PACKED = ("out/*/meta/000000.json", "out/*/index.json")
+SELECT = {"select": ["00000001"]}
+LAYOUT, META = {"pack layout": ["layout"], **INDEX}, "out/*/meta/layout.parquet"
+BALANCE, TOTAL, VERDICT = (
+    {"select balance": ["total"]},
+    "verdicts/*/balance/total.parquet",
+    "verdicts/*/00000001.parquet",
+)
 KINDS = {
     "raw table": Kind(RAW, FETCH),
     "raw tar": Kind("raw/00000001.tar", FETCH, (RAW,)),
     "source": Kind("scores/source/00000001.parquet", FETCH, ways=FEW[:-1]),
     "score": Kind(LIGHT, SCORE),
     "vectors": Kind("scores/shape-*/00000001.vectors.parquet", SCORE),
-    "group keys": Kind("groups/near-*/keys/00000000.parquet", of=(RAW,), ways=FEW),
+    "group keys": Kind("groups/near-*/keys/00000000.parquet", {"group near": ["00000000"]}, of=(RAW,), ways=FEW),
     "group": Kind("groups/near-*/table/00000001.parquet", {"group near": ["00000000"]}, of=(RAW,)),
     "eps ranges": Kind("groups/dense-*/ranges.json", {"group dense": ["00000"]}, of=(SHAPE,), ways=FEW),
     "eps witnesses": Kind("groups/dense-*/groups/00000.parquet", {"group dense": ["00000"]}, of=(SHAPE,), ways=FEW),
     "rules": Kind("verdicts/*/rules.json", {"select rules": ["rules"]}, of=(LIGHT,), ways=FEW),
-    "balance": Kind("verdicts/*/balance/total.parquet", of=(LIGHT,), ways=FEW),
-    "verdict": Kind("verdicts/*/00000001.parquet", {"select": ["00000001"]}, of=(LIGHT,)),
-    "layout": Kind("out/*/meta/layout.parquet", {"pack layout": ["layout"], **INDEX}, PACKED[1:], (LIGHT,), FEW),
+    "balance": Kind(TOTAL, SELECT | BALANCE, (TOTAL, VERDICT), (LIGHT,), FEW, without=VERDICT),
+    "verdict": Kind(VERDICT, SELECT, of=(LIGHT,)),
+    "layout": Kind(META, LAYOUT, (META, PACKED[1]), (LIGHT,), FEW),
     "facts": Kind("out/*/meta/000000.json", PACK, PACKED, (LIGHT,), FEW),
     "output tar": Kind("out/*/000000.tar", PACK, PACKED, (LIGHT,)),
     "index": Kind("out/*/index.json", INDEX, of=(LIGHT,)),
@@ -77,6 +88,35 @@ KINDS = {
     "plan's parts": Kind("plan.parquet", ways=FEW),
     "ledger": Kind("ledger/*.parquet", ways=FEW[:-1]),
 }
+THREE = ["00000000", "00000", "00000000"]
+LOST = [
+    (
+        "groups/near-*/table/00000001.parquet",
+        ["groups/near-*/values/*", "groups/near-*/links/*", "groups/near-*/groups/*"],
+        {"group near": ["00000", "00000", "00000", "00000000"]},
+    ),
+    (
+        "groups/like-*/table/00000001.parquet",
+        [f"groups/like-*/{each}" for each in ("sample/*", "centroids/*", "vectors/*", "ranges.json", "groups/*")],
+        {"group like": [*THREE, "00000", "00000", "00000000"]},
+    ),
+    (
+        "groups/dense-*/groups/00000.parquet",
+        [f"groups/dense-*/{each}" for each in ("sample/*", "centroids/*", "vectors/*")],
+        {"group dense": [*THREE, "00000"]},
+    ),
+    (
+        VERDICT,
+        [f"verdicts/*/{each}" for each in ("candidates/*/*", "duplicates/*/*", "removed/*/*", "balance/**/*.parquet")],
+        {"select near": THREE, "select dense": THREE, "select balance": ["00000000", "total"], **SELECT},
+    ),
+    (
+        "verdicts/*/rules.json",
+        ["verdicts/*/top/*/*", "verdicts/*/top/upper.json"],
+        {"select top": ["00000000", "upper", "00000000"], "select rules": ["rules"]},
+    ),
+]
+"""What stays, what is only there to make it, and all that is done when both are gone."""
 CELLS = [(name, how) for name, kind in KINDS.items() for how in kind.ways]
 DOCS = Path(__file__).parents[2] / "docs/reliability.md"
 WORDS = {
@@ -127,6 +167,8 @@ def made() -> Iterator[Runs]:
 def damage(runs: Runs, kind: str, how: str, run: Path) -> None:
     """Does one damage to one file of a run."""
     path = runs.file(kind, run)
+    if KINDS[kind].without:
+        min(run.glob(KINDS[kind].without)).unlink()
     if how == "deleted":
         path.unlink()
     elif how == "cut at a boundary":
@@ -183,8 +225,8 @@ def outcome(runs: Runs, kind: str, how: str, folder: Path) -> str:
             status, said = world.run(run)
             if status == 0:
                 return "as it is" if outputs(run) == right else f"WRONG BYTES ANEW: {said}"
-            return mended(runs, kind, run, said) or "read"
-        return mended(runs, kind, run, said) or "named"
+            return mended(runs, kind, how, run, said, "out") or "read"
+        return mended(runs, kind, how, run, said) or "named"
     finally:
         if how == "says else":
             runs.change(False)
@@ -192,15 +234,15 @@ def outcome(runs: Runs, kind: str, how: str, folder: Path) -> str:
             (world.folder / "pages.jsonl").write_text(pages)
 
 
-def redone(runs: Runs, kind: str, run: Path) -> str:
+def redone(runs: Runs, kind: str, run: Path, anew: str = "") -> str:
     """What is wrong where a file was made again as it was: other jobs were done, or a file is not what it was.
 
-    Where the output had gone, too, its jobs come on top.
+    ``anew``: the output had gone, too; its jobs come on top.
     """
-    anew = {"out"} if "pack sizes" in runs.world.jobs else set()
     jobs = {phase: names for phase, names in runs.world.jobs.items() if not anew or not phase.startswith("pack")}
-    made = {name for name in runs.world.made if name.partition("/")[0] not in anew}
-    wanted = {str(min(run.glob(each)).relative_to(run)) for each in KINDS[kind].made or (KINDS[kind].file,)}
+    made = {name for name in runs.world.made if name.partition("/")[0] != anew}
+    files = (KINDS[kind].made or (KINDS[kind].file,)) if KINDS[kind].jobs else ()
+    wanted = {str(min(run.glob(each)).relative_to(run)) for each in files}
     if jobs != KINDS[kind].jobs or made != wanted:
         return f"OTHER JOBS {jobs} MADE {made}"
     return f"OTHER FILES {others}" if (others := different(run, runs.run)) else ""
@@ -230,27 +272,29 @@ def ended_otherwise(runs: Runs, kind: str, run: Path, folder: Path) -> str:
     return "else" if changed and again == 0 and outputs(run) == outputs(fresh) else f"{status} {again} {said} {what}"
 
 
-def mended(runs: Runs, kind: str, run: Path, said: str) -> str:
+def mended(runs: Runs, kind: str, how: str, run: Path, said: str, anew: str = "") -> str:
     """What is wrong where a file was named: it was not, or what was said to do does not mend it, or does more."""
     name = str(runs.file(kind).relative_to(runs.run))
+    if (kind, how) == ("raw table", "another run's"):  # whole, and ours: what it says is not what the tar beside it is
+        name = "raw/00000001.tar"
     if name not in said or not re.search(r"curate verify .* --repair|was made by another plan|is foreign", said):
         return f"NOT NAMED: {name} {said}"
     status, found = runs.world.curate("verify", run, runs.world.recipe, "--repair")
     if status != 3 or f"  {name}\n" not in found:
         return f"NOT FOUND: {status} {found}"
     status, said = runs.world.run(run)
-    return redone(runs, kind, run) if status == 0 else f"NOT MENDED: {said}"
+    return redone(runs, kind, run, anew) if status == 0 else f"NOT MENDED: {said}"
 
 
 def printed() -> str:
     """The table as it comes out."""
     lines = [f"| | {' | '.join(DAMAGES)} |", "|---" * (len(DAMAGES) + 1) + "|"]
     for runs in made():
-        for kind in KINDS:
+        for kind in sys.argv[1:] or KINDS:
             cells = []
             for how in DAMAGES:
                 if (kind, how) not in CELLS:
-                    cells.append("")
+                    cells.append("-")
                     continue
                 with tempfile.TemporaryDirectory() as folder:
                     cells.append(outcome(runs, kind, how, Path(folder)))
@@ -271,6 +315,19 @@ def test_each_damage_ends_as_the_docs_say(kind: str, how: str, runs: Runs, tmp_p
     found = outcome(runs, kind, how, tmp_path)
     assert found in WORDS
     assert found == told()[kind, how]
+
+
+@pytest.mark.parametrize(("lost", "passing", "steps"), LOST)
+def test_what_is_lost_brings_back_just_what_it_takes(lost, passing, steps, runs: Runs, tmp_path: Path) -> None:
+    run = copy(runs.run, tmp_path / "run")
+    gone = [path for pattern in (lost, *passing) for path in run.glob(pattern)]
+    for path in gone:
+        path.unlink()
+    status, said = runs.world.run(run)
+    assert status == 0, said
+    assert runs.world.jobs == steps
+    assert different(run, runs.run) == []
+    assert sorted(runs.world.made) == sorted(str(path.relative_to(run)) for path in gone)
 
 
 if __name__ == "__main__":
