@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def damage(runs: Runs, kind: str, how: str, run: Path) -> None:
         with path.open("r+b") as file:
             file.truncate(size - 7)
     elif how == "a bit flipped":
-        flip(path, 8 * (size // 8) + 3)
+        flip(path, 8 * (packed(runs) if kind == "raw tar" else size // 8) + 3)
     elif how == "another run's":
         shutil.copyfile(runs.file(kind, runs.other), path)
     else:
@@ -111,6 +112,16 @@ def damage(runs: Runs, kind: str, how: str, run: Path) -> None:
         if kind == "plan":  # a plan says else only if its corpus does
             lines = (runs.world.folder / "pages.jsonl").read_text().splitlines(keepends=True)
             (runs.world.folder / "pages.jsonl").write_text("".join(reversed(lines)))
+
+
+def packed(runs: Runs) -> int:
+    """The place of a byte of a picture in the raw tar that is in the output, too."""
+    output = runs.file("output tar").read_bytes()
+    with tarfile.open(runs.file("raw tar")) as tar:
+        for member in tar:
+            if (found := tar.extractfile(member)) and found.read() in output:
+                return member.offset_data + member.size // 2
+    raise LookupError("the output has no picture of this shard")
 
 
 def outcome(runs: Runs, kind: str, how: str, folder: Path) -> str:
