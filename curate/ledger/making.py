@@ -112,6 +112,8 @@ class Making:
     def commit(self, early: bool = False) -> None:
         """Has appear what was written, in order; ``early``: if what was read could be checked by now.
 
+        A target goes before what lies beside it is replaced, so that a kill leaves it missing, and never damaged.
+
         Raises:
             ChangedFile: what was read is not what was expected.
         """
@@ -119,6 +121,8 @@ class Making:
             return
         self.files.compare()
         for entry in self._pending:
+            if entry.beside:
+                self.store.remove(entry.name)
             beside = tuple(each._replace(stamp=self._publish(each.name).stamp) for each in entry.beside)
             stat = self._publish(entry.name)
             self.files.makes(entry.name, None, entry.content)
@@ -126,7 +130,9 @@ class Making:
         self._pending = []
 
     def _publish(self, name: str) -> Stat:
-        return self.store.publish(self._parts.pop(name), name)
+        stat = self.store.publish(self._parts[name], name)
+        del self._parts[name]
+        return stat
 
     def __enter__(self) -> Self:
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from curate.ledger.making import Making, done
 from curate.ledger.summary import MOST, Summary
 from curate.report import Report
 from curate.store.files import ChangedFile
-from curate.store.store import Store
+from curate.store.store import Stat, Store
 
 RAW, SCORE, ALL = "raw/0.parquet", "score/0.parquet", "all.json"
 
@@ -165,16 +166,16 @@ def test_a_file_that_was_cut_is_damaged_and_not_touched(corpus: Corpus, name: st
     assert corpus.path(name).stat().st_size == 100
 
 
-def test_a_file_beside_is_looked_at_when_its_stamp_changes(corpus: Corpus) -> None:
+def test_a_raw_tar_is_believed_by_its_size_as_who_reads_it_checks(corpus: Corpus, read_whole: list[str]) -> None:
     tar = corpus.path("raw/0.tar")
-    tar.write_bytes(tar.read_bytes())
-    assert corpus.run() == []
     flip(tar, 1)
-    (said,) = corpus.run()
-    assert said.startswith(f"raw: {tar} is damaged (it is not what was written)")
+    assert corpus.run() == []
+    shutil.rmtree(corpus.path("ledger"))
+    assert corpus.run() == []
+    assert read_whole == []
     os.truncate(tar, 1)
     (said,) = corpus.run()
-    assert "it has 1 bytes, and had 3" in said
+    assert said.startswith(f"raw: {tar} is damaged (it has 1 bytes, and had 3): `curate verify")
 
 
 def test_what_reads_a_damaged_file_is_not_done(corpus: Corpus) -> None:
@@ -373,6 +374,129 @@ def test_what_is_learned_takes_the_place_of_what_was_known(judged: Judged) -> No
 def test_what_is_made_by_or_from_something_else_is_another_target(judged: Judged, other: Target) -> None:
     assert judged.left(Job("other", (other,))) == ["other"]
     assert judged.left() == []
+
+
+# --- what lies beside a file of an output
+
+
+class Output:
+    """Some tars, each beside facts, and sums beside an index that is made from all of these."""
+
+    def __init__(self, store: Store, tars: int = 3) -> None:
+        facts = [f"out/x/{at}.json" for at in range(tars)]
+        self.store = store
+        self.jobs = [Job(name, (Target(name),)) for name in facts]
+        self.jobs.append(Job("index", (Target("out/x/index.json", (FileSet("facts", facts),)),)))
+
+    def work(self, job: Job, making: Making) -> Report:
+        (target,) = job.targets
+        beside = target.name.replace("json", "tar")
+        with making.writing(beside) as path:
+            path.write_bytes(target.name.encode() * 1000)
+        making.write_json(target.name, {"of": target.name}, beside=[beside])
+        return Report(job.name)
+
+    def run(self) -> list[str]:
+        """Makes what is to be made; what that was, or why not."""
+        ledger, said = Ledger(self.store), []
+        for jobs in (self.jobs[:-1], self.jobs[-1:]):
+            for job in ledger.unfinished(jobs):
+                said.append(ledger.blocked([job]).get(job.name, job.name))
+                if said[-1] == job.name:
+                    ledger.take(done(self.store, ledger.handed(job), self.work))
+        ledger.inventory.save()
+        return said
+
+    def path(self, name: str) -> Path:
+        return Path(self.store.path(name))
+
+
+@pytest.fixture
+def read_whole(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that are read to compare them."""
+    found: list[str] = []
+    is_same = inventory.is_same
+    monkeypatch.setattr(inventory, "is_same", lambda store, each: found.append(each.name) or is_same(store, each))
+    return found
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Output:
+    made = Output(Store(tmp_path / "run"))
+    assert made.run() == [job.name for job in made.jobs]
+    return made
+
+
+TARS = [f"out/x/{at}.tar" for at in (0, 1, 2, "index")]
+
+
+def test_what_was_written_is_not_compared(output: Output, read_whole: list[str]) -> None:
+    assert output.run() == []
+    assert read_whole == []
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_file_of_an_output_is_compared_when_it_may_have_changed(
+    lost: bool, output: Output, read_whole: list[str]
+) -> None:
+    flip(output.path(TARS[1]), 5)
+    if lost:
+        shutil.rmtree(output.path("ledger"))
+    for _ in range(2):  # and what is damaged stays so
+        (said,) = output.run()
+        assert said.startswith(f"{output.path(TARS[1])} is damaged (it is not what was written): `curate verify ")
+    assert sorted(read_whole) == sorted([*TARS, TARS[1]] if lost else [TARS[1]] * 2)
+    output.path(TARS[1]).unlink()
+    assert output.run() == ["out/x/1.json"]
+    assert output.run() == []
+
+
+def test_a_copied_output_is_compared_once(output: Output, read_whole: list[str], tmp_path: Path) -> None:
+    shutil.copytree(tmp_path / "run", tmp_path / "copy", copy_function=shutil.copyfile)
+    copied = Output(Store(tmp_path / "copy"))
+    assert copied.run() == []
+    assert sorted(read_whole) == TARS
+    assert copied.run() == []
+    assert len(read_whole) == len(TARS)
+
+
+def test_what_lies_beside_is_compared_several_at_a_time(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    together, is_same = threading.Barrier(len(TARS), timeout=30), inventory.is_same
+    monkeypatch.setattr(inventory, "is_same", lambda store, each: together.wait() >= 0 and is_same(store, each))
+    shutil.rmtree(output.path("ledger"))
+    assert Ledger(output.store).unfinished(output.jobs) == []
+
+
+def test_a_file_in_the_place_of_another_is_noticed_by_its_inode(output: Output) -> None:
+    tar = output.path(TARS[0])
+    before, other = tar.stat(), tar.with_name("other")
+    other.write_bytes(b"x" * before.st_size)
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(tar)
+    (said,) = output.run()
+    assert f"{tar} is damaged" in said
+
+
+@pytest.mark.parametrize("before", ["out/x/1.tar", "out/x/1.json"])
+def test_a_kill_before_something_appears_leaves_it_missing(
+    before: str, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = {path: path.read_bytes() for path in output.path("out/x").iterdir()}
+    publish = Store.publish
+
+    def killed(store: Store, part: Path, name: str) -> Stat:
+        if name == before:
+            raise KeyboardInterrupt
+        return publish(store, part, name)
+
+    job = output.jobs[1]
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            done(output.store, job, output.work)
+    assert Ledger(output.store).state(job.targets[0]) == ("missing", "")
+    assert output.run() == ["out/x/1.json"]
+    assert {path: path.read_bytes() for path in output.path("out/x").iterdir()} == whole
 
 
 # --- the summary
