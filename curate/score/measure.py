@@ -19,11 +19,9 @@ from curate.score.owed import owed, reads_of
 from curate.score.scorer import Scorer
 from curate.score.tables import merged, names_of, parts_of, tabulated
 from curate.score.view import Call, Measured, Owed, Segments, view_of
+from curate.store.columns import SHARD, of_shard
 from curate.store.raw_shard import RawShard, open_shard
 from curate.store.store import Store
-
-SHARD = "\0"
-"""Stands for a shard in the names of its files."""
 
 
 def phases(store: Store, shards: Sequence[str], scorers: Sequence[Scorer], needs: Resource) -> Iterator[Phase]:
@@ -39,12 +37,14 @@ def job_of(shard: str, scorers: Sequence[Scorer]) -> Job:
 
 def jobs_of(shards: Iterable[str], scorers: Sequence[Scorer]) -> list[Job]:
     """The job of each shard; what is the same for all of them is found out once."""
-    tables = [(name, reads_of(scorer, SHARD, scorers)) for scorer in scorers for name in names_of(scorer, SHARD)]
+    tables = [(names_of(scorer, SHARD), reads_of(scorer, SHARD, scorers)) for scorer in scorers]
 
-    def target(shard: str, name: str, reads: Sequence[str]) -> Target:
-        return Target(name.replace(SHARD, shard), tuple([each.replace(SHARD, shard) for each in reads]))
+    def targets(shard: str) -> Iterator[Target]:
+        for names, reads in tables:
+            there = of_shard(reads, shard)
+            yield from (Target(name, there) for name in of_shard(names, shard))
 
-    return [Job(shard, tuple([target(shard, *table) for table in tables])) for shard in shards]
+    return [Job(shard, tuple(targets(shard))) for shard in shards]
 
 
 @dataclass
