@@ -62,14 +62,14 @@ def why(
     from curate.show import screen
 
     found, several = latest(folder), 0
-    _ = found.funnel  # raises what to do where there are no verdicts
     for shard, name in explain.find(found, document):
         several += 1
         if several > 10:
             console.print("... and more; give a longer id")
             break
+        lines = explain.why(found, shard, name)
         console.print(f"[bold]{name}[/] in shard {shard}")
-        screen.show_document(console, explain.why(found, shard, name))
+        screen.show_document(console, lines)
     if not several:
         raise RecipeError(f"{found.store.url} has no document {document!r}")
 

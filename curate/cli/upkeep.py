@@ -47,7 +47,7 @@ def verify(
     """
     from curate.inspect.repair import repair as repaired
     from curate.inspect.verify import verify as verified
-    from curate.ledger.ledger import DAMAGED, MISSING, STALE
+    from curate.ledger.state import DAMAGED, MISSING, STALE
     from curate.show.screen import Watch
     from curate.show.verified import show_command, show_repaired, show_verified
     from curate.store.store import Store

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from curate.ledger.ledger import DAMAGED, FOREIGN, MISSING, STALE
+from curate.ledger.state import DAMAGED, FOREIGN, MISSING, STALE
 
 UNUSED, UNJUDGED = "unused", "not judged"
 """States that the ledger does not know: another recipe made it; and what it depends on must be mended before."""

@@ -116,15 +116,15 @@ def spelled(grouping: Grouping, far: float) -> str:
 def member(run: Run, grouping: Grouping, row: dict[str, Any], pictures: Path | None) -> Member:
     """A member with what it is, where its picture lies, and how it ended."""
     wanted = (ds.field("document") == row["document"]) & (ds.field("position") == row["position"])
-    files, verdict = Files(run.store), f"{run.verdicts}/{row['shard']}.parquet"
-    raw = files.rows([f"{RAW}/{row['shard']}.parquet"], wanted).row(0, named=True)
-    ended = files.rows([verdict], wanted).row(0, named=True) if run.store.exists(verdict) else {}
+    files, shard = Files(run.store), row["shard"]
+    raw = files.rows([f"{RAW}/{shard}.parquet"], wanted).row(0, named=True)
+    ended = {} if run.decided.wrong(shard) else files.rows([run.decided.verdicts(shard)], wanted).row(0, named=True)
     picture = ""
     if raw["kind"] == "image" and raw["sha256"]:
         file = f"{raw['sha256']}.{raw['format']}"
-        picture = f"{run.store.path(RAW)}/{row['shard']}.tar: {file}"
+        picture = f"{run.store.path(RAW)}/{shard}.tar: {file}"
         if pictures is not None:
-            picture = str(written(run.store, row["shard"], raw["sha256"], pictures / file))
+            picture = str(written(run.store, shard, raw["sha256"], pictures / file))
     what = raw["text"] if raw["kind"] == "text" else raw["url"]
     far = spelled(grouping, row["far"])
     state = ended.get("state", "not decided yet")

@@ -10,8 +10,11 @@ import numpy as np
 import polars as pl
 
 from curate.document import DOCUMENT
+from curate.group import steps
+from curate.ledger.state import STALE
 from curate.plugin import SCALARS
-from curate.run.run import Run
+from curate.recipe.section import RecipeError
+from curate.run.run import SMALL, Run
 from curate.store.columns import folders_of
 from curate.store.files import Files
 from curate.store.raw_shard import RAW
@@ -40,10 +43,14 @@ def find(run: Run, name: str) -> Iterator[tuple[str, str]]:
 
 
 def why(run: Run, shard: str, document: str) -> list[Line]:
-    """Every segment of a document with its scores and its verdict."""
+    """Every segment of a document with its scores and its verdict.
+
+    Raises:
+        RecipeError: there is no verdict on its shard, or it is stale; says what to do.
+    """
     files = Files(run.store)
     rows = files.read(f"{RAW}/{shard}.parquet").filter(document=document)
-    verdicts = files.read(f"{run.verdicts}/{shard}.parquet").filter(document=document)
+    verdicts = files.read(run.decided.verdicts(shard)).filter(document=document)
     ended = {row["position"]: (row["state"], row["reason"]) for row in verdicts.iter_rows(named=True)}
     scores = scores_of(run, shard, document)
     lines = []
@@ -94,6 +101,7 @@ def hist(run: Run, name: str, bins: int = 20) -> Histogram:
 
     Raises:
         LookupError: there is no such numeric column, or nothing was measured.
+        RecipeError: what was measured is stale; says what to do.
     """
     score, _, column = name.partition(".")
     kinds = run.resolved.known.get(score, {})
@@ -108,6 +116,7 @@ def hist(run: Run, name: str, bins: int = 20) -> Histogram:
         ]
         raise LookupError(f"{name!r} is no numeric column; there are: {', '.join(numeric)}")
     folders = folders_of(run.resolved.scorers, run.grouped)
+    _refuse_stale(run, folders[score])
     values = list(_values(run, folders[score], column, kind))
     present = [part[~np.isnan(part)] for part in values]
     measured, missing = sum(map(len, present)), sum(map(len, values)) - sum(map(len, present))
@@ -118,6 +127,16 @@ def hist(run: Run, name: str, bins: int = 20) -> Histogram:
     edges = np.linspace(least, greatest if greatest > least else least + 1, bins + 1)
     counts: Any = sum(np.histogram(part, edges)[0] for part in present)
     return Histogram(name, measured, missing, [float(edge) for edge in edges], [int(count) for count in counts])
+
+
+def _refuse_stale(run: Run, folder: str) -> None:
+    """Tells nothing of tables that are made from files which say something else now."""
+    grouped = [steps.tables(run.store, each, run.scored, SMALL) for each in run.grouped if each.folder == folder]
+    targets = (target for phase in grouped or run.scoring() for job in phase.jobs for target in job.targets)
+    states = run.ledger.states([each for each in targets if each.name.rpartition("/")[0] == folder])
+    if any(state == STALE for state, _ in states):
+        stage = "group" if grouped else "score"
+        raise RecipeError(f"{run.store.url}: {folder} is stale: curate {stage} {run.resolved.path}")
 
 
 def _values(run: Run, folder: str, column: str, kind: str) -> Iterator[np.ndarray[Any, Any]]:
@@ -148,7 +167,7 @@ def examples(run: Run) -> dict[str, tuple[str, str]]:
     best: dict[str, tuple[int, str, str]] = {}
     for shard in run.scored:
         columns = ["document", "position", "kind", "state"]
-        frame = Files(run.store).read(f"{run.verdicts}/{shard}.parquet", columns)
+        frame = Files(run.store).read(run.decided.verdicts(shard), columns)
         told = frame.group_by("document", maintain_order=True).agg(
             state=pl.col("state").filter(pl.col("position") == DOCUMENT).first(),
             told=pl.col("state").filter(pl.col("kind") != "document").n_unique() * 100 - pl.len(),

@@ -9,7 +9,8 @@ from curate.inspect.reading import Reading
 from curate.inspect.targets import Targets
 from curate.ledger.inventory import Fault
 from curate.ledger.job import FileSet, Ref, Target
-from curate.ledger.ledger import FOREIGN, GOOD, MISSING, STALE, Ledger, files
+from curate.ledger.ledger import Ledger, files
+from curate.ledger.state import FOREIGN, GOOD, MISSING, STALE
 from curate.report import Entry
 from curate.store.store import Store
 
@@ -51,6 +52,7 @@ def states_of(store: Store, readings: Mapping[str, Reading], targets: list[Targe
     states = dict(zip((each.name for each in targets), ledger.states(targets), strict=True))
     foreign = {name: Fault(*state) for name, state in states.items() if state[0] == FOREIGN}
     if any(isinstance(known[name], Entry) for name in foreign):  # by those nothing else can be judged
+        ledger.forget()
         ledger.learn(known | foreign)
         states = dict(zip(states, ledger.states(targets), strict=True))
     return states

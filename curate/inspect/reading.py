@@ -10,13 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from curate.ledger.inventory import Fault
+from curate.ledger.inventory import Fault, told
 from curate.report import Entry, Report
+from curate.run.scheduler import Progress
 from curate.store import digest, record, table
-from curate.store.digest import DamagedFile, ForeignFile
-from curate.store.notes import notes_of
 from curate.store.store import Stat, Store
 
 READERS = 8
@@ -36,19 +35,6 @@ class Reading(NamedTuple):
     says: Entry | Fault | None
 
 
-class Watching(Protocol):
-    """Who is told how far it is."""
-
-    def start(self, phase: str, total: int, done: int) -> None:
-        """So many files will be read."""
-
-    def advance(self, report: Report) -> None:
-        """One was read."""
-
-    def end(self, phase: str, counts: Counter[str], seconds: float) -> None:
-        """All were read."""
-
-
 def walked(store: Store, folder: str = "") -> dict[str, Stat]:
     """All files of a store by name, but for those that are still being written, or were when a run was killed."""
     within = f"{folder}/" if folder else ""
@@ -58,7 +44,7 @@ def walked(store: Store, folder: str = "") -> dict[str, Stat]:
     return found
 
 
-def read_all(store: Store, files: Mapping[str, Stat], watch: Watching) -> dict[str, Reading]:
+def read_all(store: Store, files: Mapping[str, Stat], watch: Progress) -> dict[str, Reading]:
     """What was read of these files; one that has gone in the meantime is left out."""
     found, began = dict[str, Reading](), time.monotonic()
     watch.start(STAGE, len(files), 0)
@@ -88,13 +74,7 @@ def read(store: Store, name: str, stat: Stat) -> Reading | None:
 
 def said(name: str, stat: Stat, data: bytes) -> Entry | Fault:
     """What a table or a record says of itself."""
-    try:
-        notes = record.decode(data)[1] if name.endswith(".json") else table.checked(data).notes
-        return notes_of(notes, name, *stat)
-    except DamagedFile as error:
-        return Fault("damaged", str(error))
-    except ForeignFile as error:
-        return Fault("foreign", str(error))
+    return told(name, stat, lambda: record.decode(data)[1] if name.endswith(".json") else table.checked(data).notes)
 
 
 def sums(store: Store, name: str) -> tuple[bytes, str]:

@@ -10,7 +10,7 @@ from polars.exceptions import PolarsError
 from curate.group import steps
 from curate.ledger.job import Phase, Target
 from curate.pack import pack
-from curate.run.plan import PLAN, SLICES
+from curate.run.plan import PLAN
 from curate.run.run import SMALL, Run
 from curate.select import verdicts
 from curate.store.digest import DamagedFile, ForeignFile
@@ -63,8 +63,8 @@ class Targets:
 def targets_of(run: Run, files: Collection[str]) -> Targets:
     """The targets of a run, of which these files are there."""
     found = Targets()
-    if lost := lost_plan(run.store):
-        found.ends[""] = [lost]
+    if not has_plan(run.store):
+        found.ends[""] = [PLAN]
         return found
     shards = [part.shard for part in run.plan.slices]
     found.take(RAW, run.fetching())
@@ -79,18 +79,12 @@ def targets_of(run: Run, files: Collection[str]) -> Targets:
     return found
 
 
-def lost_plan(store: Store) -> str:
-    """The file of the plan that is gone, or not what it should be; "" if both are good. A run would plan again."""
-    last, read = PLAN, Files(store)
+def has_plan(store: Store) -> bool:
+    """Whether there is a plan, and it is what was written."""
     try:
-        noted = read.json(PLAN).get("slices")
-        if noted is None:
-            return PLAN
-        last = SLICES
-        read.read(SLICES)
-        return "" if read.contents[SLICES].hex() == noted else SLICES
+        return "inputs" in Files(store).json(PLAN)
     except (DamagedFile, ForeignFile, FileNotFoundError):
-        return last
+        return False
 
 
 def judged_shards(run: Run, planned: list[str], found: Targets, files: Collection[str]) -> list[str]:

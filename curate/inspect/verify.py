@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from curate.fetch.salvage import SUFFIX, TABLE
 from curate.inspect.condition import UNJUDGED, UNUSED, WRONG, Finding, Verified
 from curate.inspect.fresh import judge_targets
-from curate.inspect.reading import Reading, Watching, read_all, walked
+from curate.inspect.reading import Reading, read_all, walked
 from curate.inspect.targets import Targets, home, targets_of
 from curate.ledger.inventory import Fault
-from curate.ledger.ledger import DAMAGED, FOREIGN, GOOD, MISSING, STALE
+from curate.ledger.state import DAMAGED, FOREIGN, GOOD, MISSING, STALE
 from curate.ledger.summary import FOLDER
 from curate.report import Beside, Entry
-from curate.run.plan import PLAN, SLICES
+from curate.run.plan import PLAN
 from curate.run.run import Run
+from curate.run.scheduler import Progress
 from curate.store.digest import DamagedFile
 from curate.store.files import Files
 from curate.store.raw_shard import RAW, open_shard
@@ -29,7 +30,7 @@ from curate.store.store import Store
 LOST, UNMADE = "it is not what was written", "no stage of this recipe makes it"
 
 
-def verify(store: Store, run: Run | None, watch: Watching) -> Verified:
+def verify(store: Store, run: Run | None, watch: Progress) -> Verified:
     """Reads all files of a folder and judges them by a run in it; None: only by what each says of itself."""
     listed = walked(store)
     targets = targets_of(run, listed) if run else Targets(ends={"": []})
@@ -159,7 +160,7 @@ def stem(name: str) -> str:
 def is_known(name: str) -> bool:
     """Whether a file is one of those that belong to a run and are no target of any stage."""
     folder, _, file = name.rpartition("/")
-    if name in (PLAN, SLICES, "latest.json"):
+    if name in (PLAN, "latest.json"):
         return True
     if folder == FOLDER:
         return file.endswith(".parquet")

@@ -8,11 +8,12 @@ is compared with its digest unless its stamp is the one that it had when it was 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from typing import NamedTuple, TypeGuard
 
+from curate.ledger.state import DAMAGED, FOREIGN, MISSING
 from curate.ledger.summary import Summary
 from curate.report import Beside, Entry, Report
 from curate.store import digest, record, table
@@ -109,7 +110,7 @@ class Inventory:
             if same:
                 self._restamp(name, each._replace(stamp=stamp))
             else:
-                self._put(each.name, Fault("damaged", damage(self.store, each.name, "it is not what was written")))
+                self._put(each.name, Fault(DAMAGED, damage(self.store, each.name, "it is not what was written")))
 
     def company(self, entry: Entry) -> Fault | None:
         """What is wrong with a file that lies beside another (missing or damaged); None if nothing is."""
@@ -167,26 +168,33 @@ class Inventory:
 
 def said_by(store: Store, name: str) -> Entry | Fault:
     """What a file says of itself; of a table the footer is read."""
-    try:
-        stat = store.stat(name)
+    stat = store.stat(name)
+
+    def notes() -> Mapping[str, str]:
         with blaming(store, name):
             if name.endswith(".json"):
-                notes = record.decode(store.bytes_of(name))[1]
-            else:
-                notes = table.footer(partial(store.range_of, name), stat.size).notes
-            return notes_of(notes, name, *stat)
+                return record.decode(store.bytes_of(name))[1]
+            return table.footer(partial(store.range_of, name), stat.size).notes
+
+    return told(name, stat, notes)
+
+
+def told(name: str, stat: Stat, notes: Callable[[], Mapping[str, str]]) -> Entry | Fault:
+    """What the notes of a file say, or what is wrong with them if they cannot be read."""
+    try:
+        return notes_of(notes(), name, *stat)
     except DamagedFile as error:
-        return Fault("damaged", str(error))
+        return Fault(DAMAGED, str(error))
     except ForeignFile as error:
-        return Fault("foreign", str(error))
+        return Fault(FOREIGN, str(error))
 
 
 def fault_of(store: Store, each: Beside, found: Known | None) -> Fault | None:
     """What is wrong with a file beside another, by what is known of it."""
     if found is None:
-        return Fault("missing", f"{store.path(each.name)} is not there")
+        return Fault(MISSING, f"{store.path(each.name)} is not there")
     if isinstance(found, Stat) and found.size != each.size:
-        return Fault("damaged", damage(store, each.name, f"it has {found.size:,} bytes, and had {each.size:,}"))
+        return Fault(DAMAGED, damage(store, each.name, f"it has {found.size:,} bytes, and had {each.size:,}"))
     return found if isinstance(found, Fault) else None
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from curate.ledger.inventory import Fault, Inventory, Known
 from curate.ledger.job import FileSet, Job, Ref, Target
+from curate.ledger.state import DAMAGED, FOREIGN, GOOD, MISSING, STALE
 from curate.report import Entry, Report
 from curate.store import digest
 from curate.store.files import Expected
@@ -18,8 +19,6 @@ from curate.store.store import Stat, Store
 
 MARKS = 512
 """Files that a job may read before it gets one digest for all of them; 4 bytes each."""
-GOOD, MISSING, STALE, DAMAGED, FOREIGN = "good", "missing", "stale", "damaged", "foreign"
-"""The states of a file. What is missing or stale is made again; what is damaged or foreign is named, not touched."""
 
 
 class Ledger:

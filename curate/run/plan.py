@@ -1,7 +1,7 @@
 """Plan: the shards that a recipe's corpus was cut into, once and for all. Fetches nothing.
 
-``plan.json`` has what decides what raw shards hold: settings, and each input file as it was. ``plan.parquet`` has the
-shards; it follows from the other, and is made again if it is lost.
+``plan.json`` has what decides what raw shards hold: settings, and each input file as it was. The shards follow from
+these alone, so that whatever becomes of the input files, they stay what they are.
 """
 
 from __future__ import annotations
@@ -15,38 +15,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from curate.plugin import built_in
 from curate.recipe.input import Fetch, Resize, Source
 from curate.recipe.section import RecipeError
 from curate.report import Failure
 from curate.run.bind import Resolved
 from curate.score.identity import code_hash
-from curate.source.corpus import Planned
-from curate.source.corpus import plan as plan_source
+from curate.source import corpus
 from curate.source.inputs import Found, Input, compare, matching
 from curate.source.rows import Slice
-from curate.store import digest, record, table
-from curate.store.files import Files
+from curate.store import record
 from curate.store.store import Store
 
-PLAN, SLICES = "plan.json", "plan.parquet"
+PLAN = "plan.json"
 LISTED = 20
 """The most inputs that a message lists."""
 FETCH = {"engine", "max_bytes", "max_pixels", "opt_out", "verify", "resize"}
 """Settings of the download that decide what raw shards hold."""
-COLUMNS = pa.schema(
-    [
-        pa.field("shard", pa.string(), nullable=False),
-        pa.field("file", pa.string(), nullable=False),
-        pa.field("start", pa.int64(), nullable=False),
-        pa.field("count", pa.int64(), nullable=False),
-        pa.field("offset", pa.int64(), nullable=False),
-        pa.field("by", pa.string(), nullable=False),
-    ]
-)
-"""plan.parquet: a row for each shard."""
 
 
 @dataclass
@@ -76,9 +61,17 @@ class Plan:
             RecipeError: it was planned with other settings, or cannot be planned (again); names the difference.
             DamagedFile, ForeignFile: the plan is not what was written.
         """
-        slices = self._kept() if self.made else self._fresh()
+        if self.made:
+            self._keep()
+        else:
+            self._make()
         self.failures = [Failure("plan", "unreadable file", each) for each in self._record["bad_files"]]
-        return slices
+        settings = record.content(self._record["fingerprint"])
+        return corpus.slices(self._inputs, self.resolved.recipe.source.shard, settings)
+
+    @property
+    def _inputs(self) -> list[Input]:
+        return [Input(**each) for each in self._record["inputs"]]
 
     def check_inputs(self, fetched: Callable[[], Collection[str]]) -> None:
         """Compares the files of the corpus, once, with what they were when it was planned.
@@ -89,11 +82,9 @@ class Plan:
             RecipeError: a file has changed or is new, or is gone and still needed; names the difference.
         """
         slices = self.slices
-        if not self._checked:
-            self._check(slices, fetched)
-
-    def _check(self, slices: list[Slice], fetched: Callable[[], Collection[str]]) -> None:
-        planned = [Input(**each) for each in self._record["inputs"]]
+        if self._checked:
+            return
+        planned = self._inputs
         found, _ = matching(self.resolved.recipe.source)
         compared = compare(planned, found, self.limit is None)
         wrong = dict(compared.changed)
@@ -118,8 +109,8 @@ class Plan:
         self.store.put_json(PLAN, found)
         self._record = found
 
-    def _kept(self) -> list[Slice]:
-        """The plan in the folder."""
+    def _keep(self) -> None:
+        """Takes the plan in the folder."""
         self._record = self.store.get_json(PLAN)
         changed = differences(self._record["fingerprint"], fingerprint(self.resolved, self.limit), self.resolved)
         if changed:
@@ -128,45 +119,19 @@ class Plan:
                 + "\n  ".join(changed)
                 + "\nGive this run another folder (--out), or delete that one to fetch again."
             )
-        files, rows = Files(self.store), None
+
+    def _make(self) -> None:
+        """Plans the corpus as it is now."""
         try:
-            rows = files.read(SLICES)
-        except FileNotFoundError:
-            return self._again()
-        if files.contents[SLICES].hex() != self._record["slices"]:
-            return self._again()
-        paths = {each["file"]: each["path"] for each in self._record["inputs"]}
-        return [Slice(**row, path=paths[row["file"]]) for row in rows.iter_rows(named=True)]
-
-    def _again(self) -> list[Slice]:
-        """The shards as they were, from the inputs, if these are what they were."""
-        size = self.resolved.recipe.source.shard
-        counts = ((Slice("", each["file"], "", 0, 0, 0), -(-each["rows"] // size)) for each in self._record["inputs"])
-        self._check([part for part, count in counts for _ in range(count)], lambda: ())
-        planned = self._planned(record.content(self._record["fingerprint"]))
-        rows = table_of(planned.slices)
-        if digest.of_table(rows).hex() != self._record["slices"]:
-            raise RecipeError(
-                f"{self.store.path(SLICES)} is lost, and the source does not give the same shards any more: "
-                "give this run another folder (--out)"
-            )
-        write(self.store, rows)
-        return planned.slices
-
-    def _fresh(self) -> list[Slice]:
-        found = fingerprint(self.resolved, self.limit)
-        planned = self._planned(record.content(found))
-        content = write(self.store, table_of(planned.slices))
-        parts = {"fingerprint": found, "shards": len(planned.slices), "bad_files": [str(each) for each in planned.bad]}
-        self._note(parts | {"inputs": [dict(vars(each)) for each in planned.inputs], "slices": content})
-        self._checked = True
-        return planned.slices
-
-    def _planned(self, settings: bytes) -> Planned:
-        try:
-            return plan_source(self.resolved.recipe.source, limit=self.limit, fingerprint=settings)
+            planned = corpus.plan(self.resolved.recipe.source, limit=self.limit)
         except FileNotFoundError as error:
             raise RecipeError(f"{self.resolved.path}: {error}") from None
+        parts = {
+            "fingerprint": fingerprint(self.resolved, self.limit),
+            "bad_files": [str(each) for each in planned.bad],
+        }
+        self._note(parts | {"inputs": [dict(vars(each)) for each in planned.inputs]})
+        self._checked = True
 
 
 def located(part: Slice, found: Found | None) -> Slice:
@@ -185,19 +150,6 @@ def listed(wrong: dict[str, str]) -> str:
     """Files and what is wrong with them, a line each; of many, the first."""
     lines = [f"{name}: {how}" for name, how in sorted(wrong.items())]
     return "\n  ".join(lines[:LISTED] + ([f"... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []))
-
-
-def write(store: Store, rows: pa.Table) -> str:
-    """Writes plan.parquet; returns its content."""
-    content = digest.of_table(rows).hex()
-    with store.writing(SLICES) as path:
-        path.write_bytes(table.encode(rows, content=content))
-    return content
-
-
-def table_of(slices: list[Slice]) -> pa.Table:
-    """Shards as the rows of plan.parquet; where their files lie is not in it."""
-    return pa.table({name: [getattr(part, name) for part in slices] for name in COLUMNS.names}, COLUMNS)
 
 
 def fingerprint(resolved: Resolved, limit: int | None) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from curate.ledger.ledger import Ledger
 from curate.pack import pack
 from curate.plugin import KINDS
 from curate.recipe.recipe import Resource
-from curate.recipe.section import RecipeError
 from curate.run.bind import Resolved
+from curate.run.decided import Decided
 from curate.run.plan import Plan
 from curate.score import measure
 from curate.select import binding
@@ -82,7 +82,7 @@ class Run:
 
     def forget(self) -> None:
         """Has the ledger asked again: shards were fetched or scored."""
-        for name in ("shards", "unscored", "scored"):
+        for name in ("shards", "unscored", "scored", "decided"):
             self.__dict__.pop(name, None)
 
     def over(self, shards: Sequence[str]) -> Run:
@@ -117,14 +117,15 @@ class Run:
         """The folder of the verdicts that this recipe comes to."""
         return self.decision.folder
 
+    @cached_property
+    def decided(self) -> Decided:
+        """What was decided, if it is what would be decided now."""
+        return Decided(self.store, self.ledger, self.resolved.path, self.decision, self.grouped, self.scored)
+
     @property
     def funnel(self) -> list[dict[str, Any]]:
-        """What ended how, and why."""
-        name, path = f"{self.verdicts}/funnel.json", self.resolved.path
-        if self.ledger.inventory.find(name) is None:
-            raise RecipeError(f"{self.store.url} has no verdicts for {path} as it is: curate select {path}")
-        rows: list[dict[str, Any]] = self.store.get_json(name)["funnel"]
-        return rows
+        """What ended how, and why; RecipeError where nobody decided, or what was decided is stale."""
+        return self.decided.funnel()
 
     @property
     def output(self) -> pack.Output:

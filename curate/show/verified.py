@@ -11,7 +11,7 @@ from rich.console import Console
 
 from curate.inspect.condition import UNJUDGED, UNUSED, WRONG, Finding, Verified
 from curate.inspect.targets import home
-from curate.ledger.ledger import DAMAGED, FOREIGN, GOOD, MISSING, STALE
+from curate.ledger.state import DAMAGED, FOREIGN, GOOD, MISSING, STALE
 
 LISTED = 50
 """The most files, or folders, of each state that are listed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 from curate.document import BadRow, Document, Reader
 from curate.plugin import built_in
 from curate.recipe.input import Source
-from curate.source.inputs import FILES_AT_ONCE, Found, Input, Parts, named, survey
+from curate.source.inputs import FILES_AT_ONCE, Found, Input, named, survey
 from curate.source.rows import BadFile, Slice, rows
 from curate.store import digest
 from curate.store.chunks import shard_name
+from curate.store.store import Stat
 
 
 @dataclass(frozen=True)
@@ -33,44 +34,49 @@ class Reject:
 
 
 class Planned(NamedTuple):
-    """The shards of a corpus, the files that cannot be read, and all files as they were."""
+    """The files of a corpus as they are, and why some cannot be read."""
 
-    slices: list[Slice]
-    bad: list[BadFile]
     inputs: list[Input]
+    bad: list[BadFile]
 
 
-def plan(source: Source, base: str = "", limit: int | None = None, fingerprint: bytes = b"") -> Planned:
-    """Cuts the first ``limit`` rows, or all, into shards.
-
-    ``fingerprint``: of all else that decides what raw shards hold; a shard is made by that, its file and its rows.
+def plan(source: Source, base: str = "", limit: int | None = None) -> Planned:
+    """Looks at the files with the first ``limit`` rows, or all; what becomes of them are ``slices``.
 
     Raises:
         FileNotFoundError: a pattern of the source matches no file.
     """
     files = named(source, base)
     surveyed = _survey_all(files, source.shard) if limit is None else _survey_first(files, source.shard, limit)
-    found = Planned([], [], [])
-    for each, (known, parts) in zip(files, surveyed, strict=False):
+    found = Planned([], [])
+    for known, bad in surveyed:
         found.inputs.append(known)
-        if isinstance(parts, BadFile):
-            found.bad.append(parts)
-            continue
-        for start, count, offset in parts:
-            rows = f"{start} {count} {offset}"
-            by = digest.of_values(fingerprint, known.digest, rows, each.file).hex()
-            shard = shard_name(len(found.slices))
-            found.slices.append(Slice(shard, each.file, each.path, start, count, offset, by, each.stat))
+        if bad is not None:
+            found.bad.append(bad)
     return found
 
 
-def _survey_all(files: Iterable[Found], shard_rows: int) -> Iterator[tuple[Input, Parts]]:
+def slices(inputs: Sequence[Input], shard_rows: int, fingerprint: bytes = b"") -> list[Slice]:
+    """The shards of planned files: these follow from what is noted of each, and no file is opened.
+
+    ``fingerprint``: of all else that decides what raw shards hold; a shard is made by that, its file and its rows.
+    """
+    found = list[Slice]()
+    for each in inputs:
+        stat = Stat(each.size, each.stamp)
+        for start, count, offset in each.parts(shard_rows):
+            by = digest.of_values(fingerprint, each.digest, f"{start} {count} {offset}", each.file).hex()
+            found.append(Slice(shard_name(len(found)), each.file, each.path, start, count, offset, by, stat))
+    return found
+
+
+def _survey_all(files: Iterable[Found], shard_rows: int) -> Iterator[tuple[Input, BadFile | None]]:
     """Every file, several at a time: most of the work is waiting and decompressing."""
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         yield from pool.map(partial(survey, shard_rows=shard_rows), files)
 
 
-def _survey_first(files: Iterable[Found], shard_rows: int, limit: int) -> Iterator[tuple[Input, Parts]]:
+def _survey_first(files: Iterable[Found], shard_rows: int, limit: int) -> Iterator[tuple[Input, BadFile | None]]:
     """Files in order until there are enough rows; the others are not opened."""
     for each in files:
         if limit <= 0:

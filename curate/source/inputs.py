@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from typing import IO, Any, NamedTuple
 
 import fsspec
@@ -39,7 +40,9 @@ class Input:
     """A file as it was when its shards were planned.
 
     ``rows``: those that were planned, -1 if it could not be read. ``hashed``: how many of its first bytes ``digest``,
-    in hex, is of; -1 if its format says what is hashed. Of a file of no format we read nothing is.
+    in hex, is of; -1 if its format says what is hashed. Of a file of no format we read nothing is. ``offsets``: where
+    the rows of each shard begin, in unpacked bytes, with blanks between; "" if that is 0 for all. As one text it takes
+    a tenth of the time of a list.
     """
 
     file: str
@@ -49,10 +52,14 @@ class Input:
     rows: int = -1
     hashed: int = 0
     digest: str = ""
+    offsets: str = ""
 
-
-Parts = list[tuple[int, int, int]] | BadFile
-"""The shards of a file (first row, rows, byte offset), or why there are none."""
+    def parts(self, shard_rows: int) -> Iterator[tuple[int, int, int]]:
+        """Its shards: first row, rows, byte offset."""
+        starts = range(0, self.rows, shard_rows)
+        offsets = map(int, self.offsets.split()) if self.offsets else repeat(0, len(starts))
+        for start, offset in zip(starts, offsets, strict=True):
+            yield start, min(shard_rows, self.rows - start), offset
 
 
 class Hashed(io.RawIOBase):
@@ -132,8 +139,11 @@ def named(source: Source, base: str = "") -> list[Found]:
     return files
 
 
-def survey(found: Found, shard_rows: int, limit: int | None = None) -> tuple[Input, Parts]:
-    """A file as it is, and its shards up to ``limit`` rows. It is hashed as far as it has to be read, or to its end."""
+def survey(found: Found, shard_rows: int, limit: int | None = None) -> tuple[Input, BadFile | None]:
+    """A file as it is, with its first ``limit`` rows, or all, and why it cannot be read, if so.
+
+    It is hashed as far as it has to be read, or to its end.
+    """
     known, parts = Input(found.file, found.path, *found.stat), list[tuple[int, int, int]]()
     try:
         kind = format_of(found.path)
@@ -151,7 +161,8 @@ def survey(found: Found, shard_rows: int, limit: int | None = None) -> tuple[Inp
         else:
             value = hashed.digest(hashed.count if not bad and limit is not None and rows >= limit else None)
             end = hashed.count
-    return Input(found.file, found.path, *found.stat, -1 if bad else rows, end, value), bad or parts
+    offsets = " ".join(str(offset) for *_, offset in parts) if any(offset for *_, offset in parts) else ""
+    return Input(found.file, found.path, *found.stat, -1 if bad else rows, end, value, offsets), bad
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from curate.document import BadRow, Reader, pair
 from curate.fetch import salvage
 from curate.fetch.crawl import FetchShard, job_of
 from curate.image.codec import encode
-from curate.ledger.ledger import DAMAGED, FOREIGN, GOOD, MISSING, Ledger
+from curate.ledger.ledger import Ledger
 from curate.ledger.making import done
+from curate.ledger.state import DAMAGED, FOREIGN, GOOD, MISSING
 from curate.recipe.input import Fetch, Resize, Source
 from curate.source.rows import Slice
 from curate.store.files import Files

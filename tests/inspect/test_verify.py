@@ -11,7 +11,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import fsspec
-import pyarrow as pa
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -24,9 +23,9 @@ from curate import Image, Vector, scores
 from curate.inspect.condition import UNJUDGED, Finding, Verified
 from curate.inspect.repair import repair
 from curate.inspect.verify import verify
-from curate.ledger.ledger import DAMAGED, FOREIGN, GOOD, MISSING, STALE
+from curate.ledger.state import DAMAGED, FOREIGN, GOOD, MISSING, STALE
 from curate.recipe.recipe import Recipe
-from curate.store import digest, record, table
+from curate.store import digest, record
 from curate.store.notes import files_of, files_text
 from curate.store.store import Store
 
@@ -72,8 +71,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pages = [page(f"Text {at} of {shard}.", Image(url), scores={-1: {"rank": 0.5}}) for at, url in enumerate(urls)]
         pictures = {url: picture(10 * shard + at // 2, 40 + at) for at, url in enumerate(urls)}
         raw_shard(store, pages, pictures, COLUMNS, shard=f"{shard:08d}")
-    (folder / "plan.parquet").write_bytes(table.encode(pa.table({"shard": [1]}), content="00" * digest.SIZE))
-    store.put_json("plan.json", {"slices": "00" * digest.SIZE})
+    store.put_json("plan.json", {"inputs": []})
     finish(folder)
     return folder
 
@@ -122,7 +120,6 @@ def test_an_untouched_run_is_good(folder: Path) -> None:
 
 KINDS = [
     "plan.json",
-    "plan.parquet",
     "raw/00000001.parquet",
     "raw/00000001.tar",
     "scores/source/00000001.parquet",
@@ -361,7 +358,7 @@ def test_the_command_is_judged_by_the_recipe_and_changes_that_are_given(world: W
     assert "--set keep.0.min=31" in said
 
 
-@pytest.mark.parametrize("name", ["latest.json", "plan.json", "plan.parquet"])
+@pytest.mark.parametrize("name", ["latest.json", "plan.json"])
 def test_notes_of_the_run_itself_are_mended(name: str, world: World, tmp_path: Path) -> None:
     run = copy(world.folder / "run", tmp_path / "run")
     flip(run / name, 99)

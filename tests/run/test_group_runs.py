@@ -44,7 +44,7 @@ def files(run: Path) -> dict[Path, bytes]:
 
 def copied(undisturbed: Path, to: Path, *names: str) -> Path:
     """The run as it was before it was grouped."""
-    for name in ("plan.json", "plan.parquet", "raw", "scores", *names):
+    for name in ("plan.json", "raw", "scores", *names):
         (shutil.copytree if (undisturbed / name).is_dir() else shutil.copy)(undisturbed / name, to / name)
     return to
 

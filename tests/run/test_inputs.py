@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +25,7 @@ from curate.ledger.making import done
 from curate.recipe.section import RecipeError
 from curate.run import plan
 from curate.run.bind import Resolved
-from curate.run.plan import PLAN, SLICES, Plan
+from curate.run.plan import PLAN, Plan
 from curate.source.rows import BadFile
 from curate.store.digest import DamagedFile, ForeignFile
 from curate.store.files import Files
@@ -232,36 +234,25 @@ def test_a_file_that_changes_after_it_was_looked_at_is_not_read(corpus: Corpus) 
 # --- the plan itself
 
 
-def test_a_lost_table_of_shards_is_made_again_from_the_same_inputs_only(corpus: Corpus) -> None:
-    path = corpus.write("a.jsonl", corpus.rows())
-    corpus.fetch(4)
-    before = {name: corpus.store.bytes_of(name) for name in (PLAN, SLICES)}
-    corpus.store.remove(SLICES)
-    corpus.fetch()
-    assert {name: corpus.store.bytes_of(name) for name in (PLAN, SLICES)} == before
-    assert all_once(corpus)
-    corpus.store.remove(SLICES)
-    path.write_bytes(path.read_bytes().replace(b"row 007", b"row 700"))
-    assert "a.jsonl: changed" in corpus.refused()
-    path.unlink()
-    assert "a.jsonl: gone; shards that need it: 8" in corpus.refused()
-
-
-def test_a_table_of_other_shards_is_made_again(corpus: Corpus) -> None:
-    corpus.write("a.jsonl", corpus.rows())
-    corpus.fetch(4)
-    own = corpus.store.bytes_of(SLICES)
-    other = Corpus(corpus.folder, corpus.site, limit=20)
-    shutil.move(corpus.folder / "run", corpus.folder / "kept")
-    other.fetch(0)
-    theirs = other.store.bytes_of(SLICES)
-    shutil.rmtree(corpus.folder / "run")
-    shutil.move(corpus.folder / "kept", corpus.folder / "run")
-    assert own != theirs
-    Path(corpus.store.path(SLICES)).write_bytes(theirs)
-    corpus.fetch()
-    assert corpus.store.bytes_of(SLICES) == own
-    assert all_once(corpus)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet"])
+@pytest.mark.parametrize("limit", [None, 17])
+def test_the_shards_follow_from_the_plan_without_the_inputs(name: str, limit: int | None, corpus: Corpus) -> None:
+    corpus.limit = limit
+    path = corpus.write(name, corpus.rows())
+    if name.endswith(".gz"):
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    corpus.write("b.jsonl", corpus.rows(ROWS, 12))
+    corpus.write("c.jsonl", [])
+    made = corpus.plan()
+    slices = made.slices
+    assert [part.offset > 0 for part in slices[:3]] == [False, *2 * [not name.endswith("parquet")]]
+    assert sum(part.count for part in slices) == (limit or ROWS + 12)
+    made.check_inputs(set)
+    shutil.rmtree(corpus.folder / "in")
+    again = corpus.plan()
+    assert again.slices == slices
+    again.check_inputs(lambda: {part.shard for part in slices})
+    assert again.slices == slices
 
 
 def test_a_lost_plan_is_made_again_and_shards_of_the_same_rows_are_kept(corpus: Corpus) -> None:
@@ -282,15 +273,14 @@ def test_a_lost_plan_is_made_again_and_shards_of_the_same_rows_are_kept(corpus: 
     assert len(ledger.blocked(jobs)) == len(jobs) == 8
 
 
-@pytest.mark.parametrize("name", [PLAN, SLICES])
-def test_a_damaged_plan_is_named_with_what_mends_it(name: str, corpus: Corpus) -> None:
+def test_a_damaged_plan_is_named_with_what_mends_it(corpus: Corpus) -> None:
     corpus.write("a.jsonl", corpus.rows())
     corpus.fetch()
-    path = Path(corpus.store.path(name))
+    path = Path(corpus.store.path(PLAN))
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DamagedFile, match=rf"{name} is damaged .*curate verify .* --repair"):
+    with pytest.raises(DamagedFile, match=r"plan\.json is damaged .*curate verify .* --repair"):
         corpus.fetch()
     path.unlink()  # as that does
     corpus.site.hits.clear()
@@ -314,24 +304,32 @@ def test_settings_that_came_later_are_no_difference_while_they_are_what_was_done
     with monkeypatch.context() as older:
         older.setattr(plan, "FETCH", plan.FETCH - {"max_pixels"})
         corpus.fetch()
-    before = {name: corpus.store.bytes_of(name) for name in (PLAN, SLICES)}
-    corpus.store.remove(SLICES)
+    before = corpus.store.bytes_of(PLAN)
     corpus.site.hits.clear()
     corpus.fetch()
-    assert {name: corpus.store.bytes_of(name) for name in (PLAN, SLICES)} == before
+    assert corpus.store.bytes_of(PLAN) == before
     assert not corpus.site.hits
     corpus.changes = (("fetch.max_pixels", "99"),)
     with pytest.raises(RecipeError, match=r"fetch\.max_pixels: 178956970 -> 99"):
         corpus.fetch()
 
 
-def test_parts_of_resize_that_came_later_are_no_difference_either(corpus: Corpus) -> None:
+def test_parts_of_resize_that_came_later_are_no_difference_either(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     corpus.write("a.jsonl", corpus.rows())
     corpus.changes = (("fetch.resize", "{size: 64}"),)
-    corpus.fetch()
-    noted = corpus.store.get_json(PLAN)
-    del noted["fingerprint"]["fetch.resize"]["decode"], noted["fingerprint"]["fetch.resize"]["max_area"]
-    corpus.store.put_json(PLAN, noted)
+    now = plan.fingerprint
+
+    def then(*given: Any) -> dict[str, Any]:
+        noted = now(*given)
+        del noted["fetch.resize"]["decode"], noted["fetch.resize"]["max_area"]
+        return noted
+
+    with monkeypatch.context() as older:
+        older.setattr(plan, "fingerprint", then)
+        corpus.fetch()
+    assert "decode" not in corpus.store.get_json(PLAN)["fingerprint"]["fetch.resize"]
     assert len(corpus.fetch().slices) == 8
     corpus.changes = ()
     with pytest.raises(RecipeError, match=r"fetch\.resize"):

@@ -14,7 +14,7 @@ from curate.document import BadRow, Document, Reader, document, pair, reader
 from curate.recipe.input import Source
 from curate.run.bind import Resolved
 from curate.run.plan import fingerprint
-from curate.source import formats
+from curate.source import corpus, formats
 from curate.source import rows as source_rows
 from curate.source.corpus import Reject, documents, load_reader, plan
 from curate.source.formats import jsonl
@@ -254,7 +254,11 @@ def test_ids_are_unique_over_files_with_the_same_rows_and_the_same_in_every_run(
     source = Source(reader="x", path="*.jsonl", shard=10)
 
     def ids(source, base):
-        return [found.id for part in plan(source, base)[0] for found in documents(part, read, source)]
+        return [
+            found.id
+            for part in corpus.slices(plan(source, base).inputs, source.shard)
+            for found in documents(part, read, source)
+        ]
 
     once = ids(source, str(tmp_path))
     assert len(once) == len(set(once)) == 50
@@ -298,7 +302,8 @@ def test_urls_are_found_planned_and_read():
     for name in ("0", "2"):
         memory.pipe(f"/corpus/s_{name}.jsonl.gz", gzip.compress(lines()))
     source = Source(reader="x", path="s_*.jsonl.gz", shard=20)
-    parts, bad, _ = plan(source, "memory://corpus", limit=30)
+    inputs, bad = plan(source, "memory://corpus", limit=30)
+    parts = corpus.slices(inputs, source.shard)
     assert [(part.shard, part.file, part.start, part.count) for part in parts] == [
         ("00000000", "s_0.jsonl.gz", 0, 20),
         ("00000001", "s_0.jsonl.gz", 20, 5),
@@ -312,8 +317,8 @@ def test_urls_are_found_planned_and_read():
 def test_plan_reports_bad_files_and_goes_on(tmp_path):
     write(tmp_path / "b.jsonl", lines())
     (tmp_path / "a.jsonl.gz").write_bytes(b"nonsense")
-    parts, bad, _ = plan(Source(reader="x", path="*"), str(tmp_path))
-    assert [part.file for part in parts] == ["b.jsonl"]
+    inputs, bad = plan(Source(reader="x", path="*"), str(tmp_path))
+    assert [(part.shard, part.file) for part in corpus.slices(inputs, 100)] == [("00000000", "b.jsonl")]
     assert "a.jsonl.gz" in str(bad[0])
 
 
