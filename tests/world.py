@@ -41,6 +41,11 @@ def lightness(images):
 def shape(images):
     tilt = float(TILT.read_text())
     return [{"vector": each.pixels.reshape(-1)[:8].astype("f4") + tilt} for each in images]
+
+@scores("text", entries=bytes)
+def words(texts):
+    entries = ([len(each.text) % 2, 2 + int(each.text.split()[1])] for each in texts)
+    return [{"entries": np.array(each, "<u4").tobytes()} for each in entries]
 """
 
 RECIPE = """source: {{reader: mmc4, path: {folder}/pages.jsonl, shard: {pages}}}
@@ -50,13 +55,16 @@ score:
   hash: {{use: phash}}
   light: {{use: measures:lightness}}
   shape: {{use: measures:shape, after: {{score: size.min_side, min: 30}}}}
+  words: {{use: measures:words}}
 group:
   near: {{by: hash.phash, within: 4, keep: light.light}}
   like: {{by: shape.vector, cosine: 0.999999, clusters: 2}}
+  dense: {{by: shape.vector, eps: 0.01, clusters: 2, keep: hard}}
 keep:
   - {{image: size.min_side, min: 20}}
   - {{image: light.light, top: 0.9}}
   - {{image: like.size, max: 9}}
+balance: {{by: words.entries, most: 6}}
 place: {{by: source.sims}}
 pack: {{shard_bytes: 40KB}}
 """
@@ -70,11 +78,15 @@ def picture(seed: int, side: int = 40) -> bytes:
 
 @dataclass
 class World:
-    """A folder with a recipe, and the site that its pages point to. ``jobs``: what the last command did, by phase."""
+    """A folder with a recipe, and the site that its pages point to.
+
+    ``jobs``: the jobs that the last command handed out, by phase; ``made``: the files that they were to make.
+    """
 
     folder: Path
     site: Site
     jobs: dict[str, list[str]] = field(default_factory=dict)
+    made: list[str] = field(default_factory=list)
 
     @classmethod
     def build(cls, folder: Path, site: Site) -> World:
@@ -109,11 +121,12 @@ class World:
 
     def curate(self, *arguments: str | Path) -> tuple[int, str]:
         """A command in this process: exit status, and what was said."""
-        said, self.jobs = io.StringIO(), {}
+        said, self.jobs, self.made = io.StringIO(), {}, []
         do = InProcess.run
 
         def noting(executor, phase, jobs, done):
             self.jobs.setdefault(phase.name, []).extend(job.name for job in jobs)
+            self.made.extend(target.name for job in jobs for target in job.targets)
             return do(executor, phase, jobs, done)
 
         with contextlib.ExitStack() as stack:

@@ -79,6 +79,7 @@ class FetchShard:
         rows = list(raw_rows(entries, fetched, offsets, self.reader.corpus))
         making.write(raw, schema.table(rows, schema.RAW), says=schema.RAW_SAYS, beside=[tar])
         report = count(part.shard, entries, fetched, rows)
+        salvage.set_table_aside(making.store, part.shard)
         making.commit()
         salvage.remove(making.store, part.shard)
         return report

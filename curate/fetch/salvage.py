@@ -2,7 +2,8 @@
 
 ``curate verify --repair`` sets a damaged ``raw/S.tar`` aside as ``raw/S.salvage.tar``, so that the shard is fetched
 again; that takes from it, by the table that is still there, every picture whose bytes are what they were, and asks the
-web, which may have lost it, only for the others.
+web, which may have lost it, only for the others. The old table goes aside before the new tar comes, which it would
+not fit, and is there until the new one is: a kill in between loses no picture.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from curate.store.store import Store
 
 SUFFIX = ".salvage.tar"
 """What names of tars that were set aside end in."""
+TABLE = ".salvage.table"
+"""What names of raw tables that were set aside end in."""
 
 
 def set_aside(store: Store, shard: str) -> None:
@@ -34,14 +37,20 @@ def set_aside(store: Store, shard: str) -> None:
         store.move(f"{RAW}/{shard}.tar", next(name for name in _names(shard) if not store.exists(name)))
 
 
+def set_table_aside(store: Store, shard: str) -> None:
+    """Gives a shard's table, if it has one, another name: it speaks of a tar that will be replaced."""
+    if store.exists(f"{RAW}/{shard}.parquet"):
+        store.move(f"{RAW}/{shard}.parquet", f"{RAW}/{shard}{TABLE}")
+
+
 def aside(store: Store, shard: str) -> list[str]:
     """The tars of a shard that were set aside."""
     return list(takewhile(store.exists, _names(shard)))
 
 
 def remove(store: Store, shard: str) -> None:
-    """Removes what was set aside; the last first, so that what is left after a kill is still found."""
-    for name in reversed(aside(store, shard)):
+    """Removes what was set aside; the last tar first, so that what is left after a kill is still found."""
+    for name in (f"{RAW}/{shard}{TABLE}", *reversed(aside(store, shard))):
         store.remove(name)
 
 
@@ -50,11 +59,12 @@ def _names(shard: str) -> Iterator[str]:
 
 
 def known(store: Store, shard: str, by: str) -> pl.DataFrame:
-    """The images of a shard's table; none if it is gone, damaged, or made by another plan."""
-    files, name = Files(store), f"{RAW}/{shard}.parquet"
-    with suppress(FileNotFoundError, DamagedFile, ForeignFile):
-        if files.notes(name).get("by", "") == by:
-            return files.read(name).filter(kind="image")
+    """The images of a shard's table, wherever it is; none if it is gone, damaged, or made by another plan."""
+    files = Files(store)
+    for name in (f"{RAW}/{shard}.parquet", f"{RAW}/{shard}{TABLE}"):
+        with suppress(FileNotFoundError, DamagedFile, ForeignFile):
+            if files.notes(name).get("by", "") == by:
+                return files.read(name).filter(kind="image")
     return pl.DataFrame()
 
 

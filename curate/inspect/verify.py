@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from curate.fetch.salvage import SUFFIX
+from curate.fetch.salvage import SUFFIX, TABLE
 from curate.inspect.condition import UNJUDGED, UNUSED, WRONG, Finding, Verified
 from curate.inspect.fresh import judge_targets
 from curate.inspect.reading import Reading, read_all, walked
@@ -165,5 +165,5 @@ def is_known(name: str) -> bool:
     if folder == FOLDER:
         return file.endswith(".parquet")
     if folder == RAW:
-        return file.endswith(SUFFIX)
+        return file.endswith((SUFFIX, TABLE))
     return file == "scorer.json" and home(name) == folder and folder.startswith("scores/")

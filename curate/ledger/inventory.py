@@ -1,16 +1,17 @@
 """Inventory: what is there in a run, and what each file says of itself. Judges nothing.
 
 A folder is listed once. Notes are known from a summary as long as the listing shows the same size and stamp; else the
-file is asked.
+file is asked. What lies beside it is believed by its size; but a file of an output, which nobody of ours checks later,
+is compared with its digest unless its stamp is the one that it had when it was written or compared.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from curate.ledger.state import DAMAGED, FOREIGN, MISSING
 from curate.ledger.summary import Summary
@@ -22,6 +23,12 @@ from curate.store.store import Stat, Store, blaming, damage
 
 READERS = 32
 """Files that are asked at a time: on remote storage each waits."""
+COMPARERS = 8
+"""Files that are read whole at a time."""
+BLOCK = 8 << 20
+"""Bytes of such a file that are read at once."""
+PRODUCT = "out/"
+"""Where files lie that are compared. Of raw tars whoever reads a picture checks that."""
 PAUSE = 60
 """Seconds between two segments of the summary."""
 
@@ -69,9 +76,14 @@ class Inventory:
         return self._folders[folder].get(file)
 
     def look(self, names: Iterable[str]) -> None:
-        """Learns what files say of themselves: from the summary, or else from them, several at a time."""
-        asked, known = list[str](), self._summary.entries
+        """Learns what files say of themselves: from the summary, or else from them, several at a time.
+
+        What lies beside them is compared, where that is needed.
+        """
+        asked, products, known = list[str](), list[str](), self._summary.entries
         for name in names:
+            if name.startswith(PRODUCT):
+                products.append(name)
             found = self.find(name)
             if isinstance(found, Stat):
                 entry = known.get(name)
@@ -86,24 +98,30 @@ class Inventory:
                     self._put(name, answer)
                     if isinstance(answer, Entry):
                         self._new[name] = answer
+        self._compare(products)
+
+    def _compare(self, names: Iterable[str]) -> None:
+        """Compares what lies beside files and may not be what it was; takes up what it is."""
+        entries = (entry for name in dict.fromkeys(names) if isinstance(entry := self.find(name), Entry))
+        beside = ((entry.name, each, self.find(each.name)) for entry in entries for each in entry.beside)
+        doubtful = [(name, each, found.stamp) for name, each, found in beside if is_doubtful(found, each)]
+        answers = compared(self.store, [each for _, each, _ in doubtful])
+        for (name, each, stamp), same in zip(doubtful, answers, strict=True):
+            if same:
+                self._restamp(name, each._replace(stamp=stamp))
+            else:
+                self._put(each.name, Fault(DAMAGED, damage(self.store, each.name, "it is not what was written")))
 
     def company(self, entry: Entry) -> Fault | None:
         """What is wrong with a file that lies beside another (missing or damaged); None if nothing is."""
-        for each in entry.beside:
-            found = self.find(each.name)
-            if found is None:
-                return Fault(MISSING, f"{self.store.path(each.name)} is not there")
-            if found[:2] != (each.size, each.stamp):
-                if wrong := changed(self.store, each, int(found[0])):
-                    return wrong
-                self._restamp(entry.name, each.name, str(found[1]))
-        return None
+        faults = (fault_of(self.store, each, self.find(each.name)) for each in entry.beside)
+        return next((fault for fault in faults if fault), None)
 
-    def _restamp(self, name: str, beside: str, stamp: str) -> None:
-        known = self.find(name)
-        assert isinstance(known, Entry)
-        files = (each._replace(stamp=stamp) if each.name == beside else each for each in known.beside)
-        self._new[name] = known._replace(beside=tuple(files))
+    def _restamp(self, name: str, beside: Beside) -> None:
+        entry = self.find(name)
+        assert isinstance(entry, Entry)
+        files = tuple(beside if each.name == beside.name else each for each in entry.beside)
+        self._new[name] = entry._replace(beside=files)
         self._put(name, self._new[name])
 
     def _put(self, name: str, known: Known) -> None:
@@ -121,6 +139,15 @@ class Inventory:
         if time.monotonic() - self._saved > PAUSE:
             self.save()
 
+    def doubt(self, names: Iterable[str]) -> None:
+        """Has files asked again, here and by whoever reads the summary."""
+        for name in names:
+            known = self.find(name)
+            if isinstance(known, Entry):
+                self._new[name] = known._replace(stamp="?")
+                self._put(name, Stat(known.size, known.stamp))
+                self._summary.entries.pop(name, None)
+
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
         if self.find(name) is not None:
@@ -128,14 +155,14 @@ class Inventory:
             folder, _, file = name.rpartition("/")
             del self._folders[folder][file]
 
+    def _may_be_there(self, name: str) -> bool:
+        folder, _, file = name.rpartition("/")
+        return folder not in self._folders or file in self._folders[folder]
+
     def save(self) -> None:
         """Writes down what was learned since the last time."""
         if self._new:
-            known = {
-                each.name: each for found in self._folders.values() for each in found.values() if type(each) is Entry
-            }
-            everything = self._summary.entries | self._new | known
-            self._summary.add(list(self._new.values()), list(everything.values()))
+            self._summary.add(self._new, self._may_be_there)
         self._saved, self._new = time.monotonic(), {}
 
 
@@ -162,13 +189,31 @@ def told(name: str, stat: Stat, notes: Callable[[], Mapping[str, str]]) -> Entry
         return Fault(FOREIGN, str(error))
 
 
-def changed(store: Store, each: Beside, size: int) -> Fault | None:
-    """What is wrong with a file beside another whose stamp is not the one that was known.
+def fault_of(store: Store, each: Beside, found: Known | None) -> Fault | None:
+    """What is wrong with a file beside another, by what is known of it."""
+    if found is None:
+        return Fault(MISSING, f"{store.path(each.name)} is not there")
+    if isinstance(found, Stat) and found.size != each.size:
+        return Fault(DAMAGED, damage(store, each.name, f"it has {found.size:,} bytes, and had {each.size:,}"))
+    return found if isinstance(found, Fault) else None
 
-    Where none was known, as the summary was lost, a file is believed by its size.
-    """
-    why = f"it has {size:,} bytes, and had {each.size:,}" if size != each.size else ""
-    if each.stamp and not why:
-        with store.local(each.name) as path:
-            why = "" if digest.of_path(path) == each.digest else "it is not what was written"
-    return Fault(DAMAGED, damage(store, each.name, why)) if why else None
+
+def is_doubtful(found: Known | None, each: Beside) -> TypeGuard[Stat]:
+    """Whether a file beside another may have changed, though its size has not."""
+    return isinstance(found, Stat) and found.size == each.size and found.stamp != each.stamp
+
+
+def compared(store: Store, files: Sequence[Beside]) -> list[bool]:
+    """Whether each of some files is what was written. They are read whole, several at a time."""
+    if not files:
+        return []
+    with ThreadPoolExecutor(COMPARERS) as pool:
+        return list(pool.map(partial(is_same, store), files))
+
+
+def is_same(store: Store, each: Beside) -> bool:
+    """Whether a file beside another is what was written. It is read whole."""
+    hashed = digest.Running()
+    for at in range(0, each.size, BLOCK):
+        hashed.update(store.range_of(each.name, at, min(at + BLOCK, each.size)))
+    return hashed.digest() == each.digest

@@ -5,10 +5,10 @@ A file is good if its notes say that it was made by what would make it now, from
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from curate.ledger.inventory import Fault, Inventory
+from curate.ledger.inventory import Fault, Inventory, Known
 from curate.ledger.job import FileSet, Job, Ref, Target
 from curate.ledger.state import DAMAGED, FOREIGN, GOOD, MISSING, STALE
 from curate.report import Entry, Report
@@ -22,22 +22,43 @@ MARKS = 512
 
 
 class Ledger:
-    """What is to be done in a run. ``inventory``: what is there; what jobs make is taken up as they end."""
+    """What is to be done in a run. ``inventory``: what is there; what jobs make is taken up as they end.
+
+    What was found good, and what a set comes to, is kept until files change: until ``take``, ``remove``, ``learn`` or
+    ``forget``, as nothing else changes what the inventory says of a file. Only a target that is the same in all is good
+    by that: made by the same from the same files and sets (no two sets are equal).
+    """
 
     def __init__(self, store: Store) -> None:
         self.inventory = Inventory(store)
+        self._good = dict[str, Target]()
         self._sets = dict[FileSet, bytes]()
         self._seen = set[FileSet]()
 
     def forget(self) -> None:
         """Has everything looked at again."""
         self.inventory.forget()
-        self._sets.clear()
         self._seen.clear()
+        self._changed()
+
+    def learn(self, known: Mapping[str, Known]) -> None:
+        """Takes up what there is, in place of all that was known, from who has read all of it."""
+        self.inventory.learn(known)
+        self._changed()
 
     def take(self, report: Report) -> None:
         """Takes up what a job made."""
         self.inventory.take(report)
+        self._changed()
+
+    def remove(self, name: str) -> None:
+        """Removes a file, if it is there."""
+        self.inventory.remove(name)
+        self._changed()
+
+    def _changed(self) -> None:
+        """Has everything judged again: files are not what they were."""
+        self._good.clear()
         self._sets.clear()
 
     def state(self, target: Target) -> tuple[str, str]:
@@ -46,15 +67,22 @@ class Ledger:
 
     def states(self, targets: Sequence[Target]) -> list[tuple[str, str]]:
         """The states of several targets."""
-        self._look(ref for each in targets for ref in (each.name, *each.origin))
+        new = [each for each in targets if self._good.get(each.name) != each]
+        self._look(ref for each in new for ref in (each.name, *each.origin))
         return [self._judged(each) for each in targets]
 
     def unfinished(self, jobs: Iterable[Job]) -> list[Job]:
         """The jobs that have something to make, each with only the targets that are not good."""
         jobs = list(jobs)
         states = iter(self.states([target for job in jobs for target in job.targets]))
-        left = [tuple(each for each in job.targets if next(states)[0] != GOOD) for job in jobs]
+        left = [with_followers(job, {each.name for each in job.targets if next(states)[0] != GOOD}) for job in jobs]
         return [replace(job, targets=targets) for job, targets in zip(jobs, left, strict=True) if targets]
+
+    def doubt(self, job: Job) -> None:
+        """Has the files that a job reads asked again, when next they are looked at: one is not what is known of it."""
+        self.inventory.doubt(files(job.reads))
+        self._sets.clear()
+        self._seen.clear()
 
     def blocked(self, jobs: Sequence[Job]) -> dict[str, str]:
         """The jobs that cannot be done: job -> why: what it reads is not there, or a file must not be touched."""
@@ -82,6 +110,8 @@ class Ledger:
         return replace(job, targets=targets, expected=Expected(marks or mark("", b"")))
 
     def _judged(self, target: Target) -> tuple[str, str]:
+        if self._good.get(target.name) == target:
+            return GOOD, ""
         entry = self.inventory.find(target.name)
         if isinstance(entry, Fault):
             return entry
@@ -92,7 +122,10 @@ class Ledger:
             return FOREIGN, f"{path} was made by another plan: remove it, or use another folder"
         if entry.by != target.by or entry.made_from != self._origin(target):
             return STALE, ""
-        return self.inventory.company(entry) or (GOOD, "")
+        if wrong := self.inventory.company(entry):
+            return wrong
+        self._good[target.name] = target
+        return GOOD, ""
 
     def _wanting(self, name: str) -> str:
         """Why a file cannot be read; "" if it can."""
@@ -128,6 +161,14 @@ class Ledger:
                 return b""
             contents[name] = content
         return digest.of_files(contents)
+
+
+def with_followers(job: Job, names: set[str]) -> tuple[Target, ...]:
+    """The targets of these names, and those of the same job that are made from them, and so may say something else."""
+    found = set(names)
+    for target in job.targets if found else ():
+        found |= {target.name} if found.intersection(target.origin) else set()
+    return tuple(each for each in job.targets if each.name in found)
 
 
 def files(refs: Iterable[Ref]) -> Iterator[str]:

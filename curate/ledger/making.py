@@ -14,12 +14,13 @@ from typing import Any, Generic, Self, TypeVar
 
 import pyarrow as pa
 
+from curate.ledger.inventory import Fault, said_by
 from curate.ledger.job import FileSet, Job, Jobs, Ref, Target
 from curate.report import Beside, Entry, Failure, Report, StopRun, described
 from curate.store import digest, record, table
 from curate.store.digest import DamagedFile, ForeignFile
 from curate.store.files import ChangedFile, Files
-from curate.store.notes import notes_of, spelled
+from curate.store.notes import spelled
 from curate.store.store import Stat, Store
 
 Value = TypeVar("Value")
@@ -60,7 +61,7 @@ class Making:
         entry = self._entry(name, record.content(value), beside)
         self._put(entry, record.encode(value, **spelled(entry)))
 
-    def has(self, *names: str) -> bool:
+    def keeps(self, *names: str) -> bool:
         """Whether an earlier try of the job made these targets already, by the same from the same: so they stay.
 
         Of what is made from files of the job itself, those have been made, or looked at here, before.
@@ -78,8 +79,10 @@ class Making:
         """A target that is there, if it was made by the same from the same."""
         target = self._targets[name]
         try:
-            entry = notes_of(Files(self.store).notes(name), name, *self.store.stat(name))
-        except (FileNotFoundError, DamagedFile, ForeignFile):
+            entry = said_by(self.store, name)
+        except FileNotFoundError:
+            return None
+        if isinstance(entry, Fault):
             return None
         return entry if (entry.by, entry.made_from) == (target.by, self._origin(target)) else None
 
@@ -109,6 +112,8 @@ class Making:
     def commit(self, early: bool = False) -> None:
         """Has appear what was written, in order; ``early``: if what was read could be checked by now.
 
+        A target goes before what lies beside it is replaced, so that a kill leaves it missing, and never damaged.
+
         Raises:
             ChangedFile: what was read is not what was expected.
         """
@@ -116,6 +121,8 @@ class Making:
             return
         self.files.compare()
         for entry in self._pending:
+            if entry.beside:
+                self.store.remove(entry.name)
             beside = tuple(each._replace(stamp=self._publish(each.name).stamp) for each in entry.beside)
             stat = self._publish(entry.name)
             self.files.makes(entry.name, None, entry.content)
@@ -123,7 +130,9 @@ class Making:
         self._pending = []
 
     def _publish(self, name: str) -> Stat:
-        return self.store.publish(self._parts.pop(name), name)
+        stat = self.store.publish(self._parts[name], name)
+        del self._parts[name]
+        return stat
 
     def __enter__(self) -> Self:
         return self

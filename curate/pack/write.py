@@ -27,6 +27,7 @@ from curate.pack.shard_tables import tables_of
 from curate.pack.writer import Writer, writer
 from curate.report import Report, conserve
 from curate.store import digest
+from curate.store.columns import SHARD, of_shard
 from curate.store.raw_shard import RAW
 
 FACTS = "meta/{:06d}.json"
@@ -43,12 +44,11 @@ def jobs_of(output: Output, tars: Sequence[Sequence[Run]]) -> list[Job]:
 
     It is made by its own rows of the layout, not from all of it: a document more does not change each tar.
     """
-    by = made_by(output.recipe.pack)
+    by, names = made_by(output.recipe.pack), (f"{RAW}/{SHARD}.parquet", *tables_of(output, SHARD))
 
     def job(number: int, runs: Sequence[Run]) -> Job:
         shards = dict.fromkeys(shard for shard, *_ in runs)
-        tables = (name for shard in shards for name in (f"{RAW}/{shard}.parquet", *tables_of(output, shard)))
-        made_from = tuple(dict.fromkeys(tables))
+        made_from = tuple(dict.fromkeys(name for shard in shards for name in of_shard(names, shard)))
         rows = digest.of_values(*(str(value) for run in runs for value in run)).hex()
         reads = (layout_file(output.folder), *made_from)
         return Job(f"{number:06d}", (Target(facts_file(output.folder, number), reads, f"{by} {rows}", made_from),))

@@ -70,14 +70,19 @@ class Run:
         return [part.shard for part in self.plan.slices if part.shard not in left]
 
     @cached_property
+    def unscored(self) -> list[Job]:
+        """The jobs of shards that lack scores, fetched or not, each with what is missing of it."""
+        return self.unfinished(self.scoring())
+
+    @cached_property
     def scored(self) -> list[str]:
         """The shards that have been fetched, and have every score."""
-        left = {job.name for job in self.unfinished(self.scoring())}
+        left = {job.name for job in self.unscored}
         return [shard for shard in self.shards if shard not in left]
 
     def forget(self) -> None:
         """Has the ledger asked again: shards were fetched or scored."""
-        for name in ("shards", "scored", "decided"):
+        for name in ("shards", "unscored", "scored", "decided"):
             self.__dict__.pop(name, None)
 
     def over(self, shards: Sequence[str]) -> Run:

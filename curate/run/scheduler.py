@@ -66,8 +66,11 @@ class Scheduler:
         if ready := [self._ledger.handed(job) for job in todo if job.name not in blocked]:
             self._sweep()
             for name in phase.spoils:
-                self._ledger.inventory.remove(name)
+                self._ledger.remove(name)
             failures += self._executor.run(phase, ready, done)
+            doubtful = {failure.job for failure in failures if failure.lasting}
+            for job in (job for job in ready if job.name in doubtful):
+                self._ledger.doubt(job)
         self.counts[phase.stage] = counts
         self._progress.end(phase.name, counts, time.monotonic() - began)
         known = set(self.failures)

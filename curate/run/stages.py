@@ -54,7 +54,7 @@ class Stages:
     def score(self) -> None:
         """Measures what has no score yet; a worker takes what the scorers that are left ask for."""
         fetched = set(self.run.shards)
-        left = [job for job in self.run.unfinished(self.run.scoring()) if job.name in fetched]
+        left = [job for job in self.run.unscored if job.name in fetched]
         folders = {target.name.rpartition("/")[0] for job in left for target in job.targets}
         names = [scorer.name for scorer in self.run.resolved.scorers if scorer.folder in folders]
         self.scheduler.run(self.run.scoring(self._needs("score", *names)))

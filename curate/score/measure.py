@@ -7,7 +7,7 @@ places where it stands. A text is measured once however often it is repeated. Me
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from curate.ledger.job import Job, Phase, Target
@@ -19,20 +19,32 @@ from curate.score.owed import owed, reads_of
 from curate.score.scorer import Scorer
 from curate.score.tables import merged, names_of, parts_of, tabulated
 from curate.score.view import Call, Measured, Owed, Segments, view_of
+from curate.store.columns import SHARD, of_shard
 from curate.store.raw_shard import RawShard, open_shard
 from curate.store.store import Store
 
 
 def phases(store: Store, shards: Sequence[str], scorers: Sequence[Scorer], needs: Resource) -> Iterator[Phase]:
     """One phase, with a job for each shard."""
-    jobs = [job_of(shard, scorers) for shard in shards]
-    yield Phase("score", jobs, OneByOne(store, Measurer(tuple(scorers))), needs)
+    yield Phase("score", jobs_of(shards, scorers), OneByOne(store, Measurer(tuple(scorers))), needs)
 
 
 def job_of(shard: str, scorers: Sequence[Scorer]) -> Job:
     """All tables of a shard, and what each is made from."""
-    each = ((scorer, reads_of(scorer, shard, scorers)) for scorer in scorers)
-    return Job(shard, tuple(Target(name, reads) for scorer, reads in each for name in names_of(scorer, shard)))
+    (job,) = jobs_of([shard], scorers)
+    return job
+
+
+def jobs_of(shards: Iterable[str], scorers: Sequence[Scorer]) -> list[Job]:
+    """The job of each shard; what is the same for all of them is found out once."""
+    tables = [(names_of(scorer, SHARD), reads_of(scorer, SHARD, scorers)) for scorer in scorers]
+
+    def targets(shard: str) -> Iterator[Target]:
+        for names, reads in tables:
+            there = of_shard(reads, shard)
+            yield from (Target(name, there) for name in of_shard(names, shard))
+
+    return [Job(shard, tuple(targets(shard))) for shard in shards]
 
 
 @dataclass
@@ -50,7 +62,7 @@ class Measurer:
             segments, folders = Segments(raw), making.store.folders("scores") if targets else set[str]()
             for wave in waves(self.scorers):
                 asked = ((scorer, targets.intersection(names_of(scorer, job.name))) for scorer in wave)
-                due = [scorer for scorer, names in asked if names and not making.has(*names)]
+                due = [scorer for scorer, names in asked if names and not making.keeps(*names)]
                 several = [owed(making.files, job.name, segments, each, self.scorers, folders) for each in due]
                 for task, measured in self._measure(raw, several, report):
                     self._write(task, measured, job.name, making, targets)

@@ -44,10 +44,14 @@ def reads_of(scorer: Scorer, shard: str, scorers: Iterable[Scorer]) -> tuple[str
 
 
 def rows_from(files: Files, shard: str, scorer: Scorer, scorers: Sequence[Scorer]) -> str:
-    """A digest of all that a measured row depends on: not on gates, if they only say which rows there are."""
+    """A digest of all that a measured row depends on: not on gates, if they only say which rows there are.
+
+    The scorer is part of it: a table that lies in the wrong folder is none of its own.
+    """
     gates = [gate.score for _, gate in scorer.gates] if scorer.sees_gates else []
     columns = (column_of(name, scorers).file(shard) for name in (scorer.input, scorer.text_of, *gates) if name)
-    return digest.of_files({name: files.contents[name] for name in (f"{RAW}/{shard}.parquet", *columns)}).hex()
+    contents = {name: files.contents[name] for name in (f"{RAW}/{shard}.parquet", *columns)}
+    return digest.of_values(scorer.name, scorer.identity, digest.of_files(contents)).hex()
 
 
 def owed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,14 @@ KEY = ["document", "position"]
 SOURCE = "scores/source"
 UNTIED = (RAW, SOURCE)
 """Folders whose tables belong to the raw shard beside them by their own making."""
+
+SHARD = "\0"
+"""Stands for a shard in names that are found out once for all of them."""
+
+
+def of_shard(names: Iterable[str], shard: str) -> tuple[str, ...]:
+    """Those names, for one shard."""
+    return tuple([name.replace(SHARD, shard) for name in names])
 
 
 def table_name(folder: str, shard: str, type_: Any = None) -> str:

@@ -39,11 +39,8 @@ def of_bytes(*parts: Any) -> bytes:
 
 def of_values(*values: str | bytes) -> bytes:
     """The digest of values in order; ("a", "bc") and ("ab", "c") differ."""
-    hashed = xxhash.xxh3_128()
-    for value in values:
-        data = value.encode() if isinstance(value, str) else value
-        hashed.update(len(data).to_bytes(8, "little") + data)
-    return hashed.digest()
+    several = [value.encode() if isinstance(value, str) else value for value in values]
+    return xxhash.xxh3_128_digest(b"".join([len(data).to_bytes(8, "little") + data for data in several]))
 
 
 def of_files(contents: Mapping[str, bytes]) -> bytes:

@@ -105,10 +105,10 @@ class Files:
         """Takes up what a file says that is read, or that a worker still has from another job.
 
         Raises:
-            ChangedFile: it is not what was expected, or what the job wrote.
+            ChangedFile: it is not what was expected, what the job wrote, or what it said before.
         """
-        as_written = content == self.contents[name] if name in self._own else self.expects(name, content)
-        if not as_written:
+        as_before = self.contents.get(name, content) == content
+        if not as_before or (name not in self._own and not self.expects(name, content)):
             raise ChangedFile(f"{self.store.path(name)} changed while this run went on; run the same command again")
         self.contents[name] = content
 

@@ -37,6 +37,12 @@ def stat_of(info: Mapping[str, Any]) -> Stat:
     return Stat(int(info["size"]), str(stamp.timestamp() if isinstance(stamp, datetime) else stamp))
 
 
+def _stat(info: Mapping[str, Any]) -> Stat:
+    """The same of a file of a run; of a local one with its inode: another may take its place in a tick of the clock."""
+    found = stat_of(info)
+    return found._replace(stamp=f"{found.stamp} {info['ino']}") if "ino" in info else found
+
+
 def file_name(path: str) -> str:
     """The last part of a path."""
     return path.rstrip("/").rpartition("/")[2]
@@ -76,7 +82,7 @@ class Store:
 
     @cached_property
     def _place(self) -> tuple[Any, str]:
-        filesystem, root = fsspec.core.url_to_fs(self.url)
+        filesystem, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         return filesystem, root.rstrip("/")
 
     @property
@@ -98,7 +104,7 @@ class Store:
     def listing(self, folder: str) -> dict[str, Stat]:
         """The complete files directly in a folder; empty if there is no such folder."""
         files = {file_name(each["name"]): each for each in self._entries(folder) if each["type"] != "directory"}
-        return {name: stat_of(each) for name, each in files.items() if not name.startswith(PART)}
+        return {name: _stat(each) for name, each in files.items() if not name.startswith(PART)}
 
     def folders(self, folder: str) -> set[str]:
         """The folders directly in a folder."""
@@ -163,7 +169,7 @@ class Store:
 
     def stat(self, name: str) -> Stat:
         """What a listing says of a file."""
-        return stat_of(self._place[0].info(f"{self._place[1]}/{name}"))
+        return _stat(self._place[0].info(f"{self._place[1]}/{name}"))
 
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""

@@ -72,7 +72,7 @@ def encode(rows: pa.Table, row_group: int = ROW_GROUP, **notes: str) -> bytes:
     writer.close()
     whole = sink.getbuffer()
     tail = bytes(whole[start:])
-    blank = _CHECKSUM.search(tail)
+    blank = _last_checksum(tail)
     assert blank is not None
     whole[start + blank.start(1) : start + blank.end(1)] = digest.of_bytes(tail).hex().encode()
     return bytes(whole)
@@ -90,7 +90,7 @@ def footer(read: Callable[[int, int], bytes], size: int) -> Footer:
     if len(tail) < 12 or tail[-4:] != _MAGIC or length > size:
         raise DamagedFile("it does not end like a parquet file")
     tail = tail[-length:] if length <= len(tail) else read(size - length, size)
-    said = _CHECKSUM.search(tail)
+    said = _last_checksum(tail)
     if said is None:
         raise _unsigned(tail)
     if digest.of_bytes(tail[: said.start(1)], BLANK.encode(), tail[said.end(1) :]).hex() != said[1].decode():
@@ -102,6 +102,11 @@ def footer(read: Callable[[int, int], bytes], size: int) -> Footer:
     if ends[-1][0] + len(tail) != size:
         raise DamagedFile("bytes are missing, or too many")
     return Footer({name: notes[name] for name in notes.keys() - NOT_NOTES}, ends, tail)
+
+
+def _last_checksum(tail: bytes) -> re.Match[bytes] | None:
+    """Where the checksum stands: the last of its like. Before it stand values of the rows, which say anything."""
+    return max(_CHECKSUM.finditer(tail), key=re.Match.start, default=None)
 
 
 def _unsigned(tail: bytes) -> DamagedFile | ForeignFile:

@@ -18,11 +18,11 @@ from curate.fetch.crawl import FetchShard, job_of
 from curate.image.codec import encode
 from curate.ledger.ledger import Ledger
 from curate.ledger.making import done
-from curate.ledger.state import DAMAGED, FOREIGN, GOOD
+from curate.ledger.state import DAMAGED, FOREIGN, GOOD, MISSING
 from curate.recipe.input import Fetch, Resize, Source
 from curate.source.rows import Slice
 from curate.store.files import Files
-from curate.store.store import Store
+from curate.store.store import Stat, Store
 
 SHARD = "00000000"
 RAW, TAR, OWN, ASIDE = (
@@ -229,6 +229,59 @@ def test_a_tar_that_is_set_aside_twice_keeps_what_either_has(crawl: Crawl) -> No
     assert salvage.aside(crawl.store, SHARD) == [ASIDE, f"raw/{SHARD}.1.salvage.tar"]
     assert crawl.fetch() == {}
     assert crawl.bytes() == before
+
+
+class Killed(BaseException):
+    """The process ends."""
+
+
+def killed_before(name: str, crawl: Crawl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fetches, and is killed before a file appears."""
+    publish = Store.publish
+
+    def until(store: Store, part: Path, each: str) -> Stat:
+        if each == name:
+            raise Killed
+        return publish(store, part, each)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "publish", until)
+        with pytest.raises(Killed):
+            crawl.fetch()
+
+
+@pytest.mark.parametrize("before", [TAR, RAW])
+@pytest.mark.parametrize("how", ["lost", "damaged"])
+def test_a_kill_before_the_new_table_comes_loses_no_picture(
+    how: str, before: str, crawl: Crawl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crawl.fetch()
+    whole = crawl.bytes()
+    if how == "lost":
+        crawl.store.remove(TAR)
+    else:
+        crawl.damage("/3.png")
+        salvage.set_aside(crawl.store, SHARD)
+    for _ in range(2):
+        killed_before(before, crawl, monkeypatch)
+        assert crawl.state(RAW) == MISSING
+    is_there = before == RAW
+    asked = crawl.fetch()
+    assert asked == ({} if is_there else dict.fromkeys(PICTURES, 1) if how == "lost" else {"/3.png": 1})
+    assert crawl.bytes() == whole
+    assert crawl.state(RAW) == GOOD
+
+
+def test_a_picture_that_only_a_tar_set_aside_has_survives_a_kill(crawl: Crawl, monkeypatch: pytest.MonkeyPatch) -> None:
+    crawl.fetch()
+    crawl.damage("/1.png")
+    salvage.set_aside(crawl.store, SHARD)
+    crawl.site.pages = {}
+    killed_before(RAW, crawl, monkeypatch)
+    assert crawl.fetch() == {"/1.png": 1}
+    tar = Path(crawl.store.path(TAR)).read_bytes()
+    assert [path for path, data in PICTURES.items() if data not in tar] == ["/1.png"]
+    assert sorted(crawl.bytes()) == sorted([RAW, TAR, OWN])
 
 
 def test_bytes_that_pass_the_crc_and_not_the_sha256_are_lost(crawl: Crawl) -> None:

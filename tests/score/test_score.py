@@ -513,6 +513,22 @@ def test_scores_of_another_raw_shard_are_made_again(store):
     assert [A, B] in CALLS
 
 
+def test_rows_of_another_scorer_are_never_taken(store):
+    raw_shard(store, [page("x y")], {})
+    got = run(store, {"w": "words", "n": "fails_never"})
+    words, other = (f"{got[name].folder}/00000000.parquet" for name in ("w", "n"))
+    right = store.bytes_of(words)
+    with store.writing(words) as path:
+        path.write_bytes(store.bytes_of(other))
+    run(store, {"w": "words", "n": "fails_never"})
+    assert store.bytes_of(words) == right
+
+
+@scores("text", words=int)
+def fails_never(texts):
+    return [{"words": 99} for _ in texts]
+
+
 FAILS: list[str] = []
 
 

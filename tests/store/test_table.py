@@ -108,6 +108,15 @@ def test_every_flipped_bit_is_noticed(row_group):
             checked(bytes(changed))
 
 
+@pytest.mark.parametrize("text", ["checksum\x18 " + "0" * 32, "checksum\x18 " + "f" * 32])
+def test_a_text_that_looks_like_a_checksum_is_a_text(text):
+    rows = table([key(0) | {"s": text}, key(1) | {"s": text}], score_schema({"s": str}))
+    data = encode(rows)
+    assert text.encode() in data[-2000:]  # the footer has the least and the greatest value
+    checked(data)
+    assert decode(data)["s"].to_list() == [text, text]
+
+
 @pytest.mark.parametrize("length", [0, 1, 8, 12, -1, -9])
 def test_a_file_that_was_cut_is_damaged(length):
     data = encode(ROWS)
