@@ -42,8 +42,9 @@ RAW, LIGHT, SHAPE = "raw/00000001.parquet", "scores/light-*/00000001.parquet", "
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file. ``jobs``, by phase: all that is done when it is made again, and says the same; they make ``made``,
-    or the file itself.
+    """A kind of file.
+
+    ``jobs``, by phase: all that is done when it is made again and says the same; they make ``made``, or the file itself.
 
     ``of``: what goes with it, so that it is made from something else where the world has changed. ``without``: a file
     that is missing in all ways, as else nobody would read it.
