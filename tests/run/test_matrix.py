@@ -42,8 +42,14 @@ RAW, LIGHT, SHAPE = "raw/00000001.parquet", "scores/light-*/00000001.parquet", "
 
 @dataclass(frozen=True)
 class Kind:
+<<<<<<< HEAD
     """A kind of file. ``jobs``, by phase: all that is done when it is made again, and says the same; they make
     ``made``, or the file itself.
+=======
+    """A kind of file.
+
+    ``jobs``, by phase: all that is done when it is made again and says the same. They make ``made``, or the file.
+>>>>>>> matrix
 
     ``of``: what goes with it, so that it is made from something else where the world has changed. ``without``: a file
     that is missing in all ways, as else nobody would read it.
@@ -78,7 +84,7 @@ KINDS = {
     "eps ranges": Kind("groups/dense-*/ranges.json", {"group dense": ["00000"]}, of=(SHAPE,), ways=FEW),
     "eps witnesses": Kind("groups/dense-*/groups/00000.parquet", {"group dense": ["00000"]}, of=(SHAPE,), ways=FEW),
     "rules": Kind("verdicts/*/rules.json", {"select rules": ["rules"]}, of=(LIGHT,), ways=FEW),
-    "balance": Kind(TOTAL, SELECT | BALANCE, (TOTAL, VERDICT), (LIGHT,), FEW, without=VERDICT),
+    "balance": Kind(TOTAL, SELECT | BALANCE, (TOTAL, VERDICT), (LIGHT,), (*FEW[:3], FEW[-1]), without=VERDICT),
     "verdict": Kind(VERDICT, SELECT, of=(LIGHT,)),
     "layout": Kind(META, LAYOUT, (META, PACKED[1]), (LIGHT,), FEW),
     "facts": Kind("out/*/meta/000000.json", PACK, PACKED, (LIGHT,), FEW),
@@ -220,7 +226,8 @@ def packed(runs: Runs) -> int:
 def outcome(runs: Runs, kind: str, how: str, folder: Path) -> str:
     """What came of it, as one of WORDS; anything else is described."""
     run, world, right = copy(runs.run, folder / "run"), runs.world, outputs(runs.run)
-    pages = (world.folder / "pages.jsonl").read_text()
+    pages = world.folder / "pages.jsonl"
+    before, text = pages.stat(), pages.read_text()
     try:
         damage(runs, kind, how, run)
         if how == "says else":
@@ -240,20 +247,24 @@ def outcome(runs: Runs, kind: str, how: str, folder: Path) -> str:
     finally:
         if how == "says else":
             runs.change(False)
-        if (world.folder / "pages.jsonl").read_text() != pages:
-            (world.folder / "pages.jsonl").write_text(pages)
+        if pages.read_text() != text:
+            pages.write_text(text)
+            os.utime(pages, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def redone(runs: Runs, kind: str, run: Path, anew: str = "") -> str:
+def redone(runs: Runs, kind: str, run: Path, anew: str = "", meanwhile: tuple[str, ...] = ()) -> str:
     """What is wrong where a file was made again as it was: other jobs were done, or a file is not what it was.
 
-    ``anew``: the output had gone, too; its jobs come on top.
+    ``anew``: the output had gone, too; its jobs come on top. ``meanwhile``: scores that were made from the wrong file.
     """
     jobs = {phase: names for phase, names in runs.world.jobs.items() if not anew or not phase.startswith("pack")}
     made = {name for name in runs.world.made if name.partition("/")[0] != anew}
     files = (KINDS[kind].made or (KINDS[kind].file,)) if KINDS[kind].jobs else ()
-    wanted = {str(min(run.glob(each)).relative_to(run)) for each in files}
-    if jobs != KINDS[kind].jobs or made != wanted:
+    wanted, more = (
+        {str(min(run.glob(each)).relative_to(run)) for each in (*files, *meanwhile)},
+        SCORE if meanwhile else {},
+    )
+    if jobs != KINDS[kind].jobs | more or made != wanted:
         return f"OTHER JOBS {jobs} MADE {made}"
     return f"OTHER FILES {others}" if (others := different(run, runs.run)) else ""
 
@@ -285,15 +296,19 @@ def ended_otherwise(runs: Runs, kind: str, run: Path, folder: Path) -> str:
 def mended(runs: Runs, kind: str, how: str, run: Path, said: str, anew: str = "") -> str:
     """What is wrong where a file was named: it was not, or what was said to do does not mend it, or does more."""
     name = str(runs.file(kind).relative_to(runs.run))
+    meanwhile = ()
     if (kind, how) == ("raw table", "another run's"):  # whole, and ours: what it says is not what the tar beside it is
-        name = "raw/00000001.tar"
+        name, meanwhile = (
+            "raw/00000001.tar",
+            ("scores/words-*/00000001.parquet",),
+        )  # texts are measured before that shows
     if name not in said or not re.search(r"curate verify .* --repair|was made by another plan|is foreign", said):
         return f"NOT NAMED: {name} {said}"
     status, found = runs.world.curate("verify", run, runs.world.recipe, "--repair")
     if status != 3 or f"  {name}\n" not in found:
         return f"NOT FOUND: {status} {found}"
     status, said = runs.world.run(run)
-    return redone(runs, kind, run, anew) if status == 0 else f"NOT MENDED: {said}"
+    return redone(runs, kind, run, anew, meanwhile) if status == 0 else f"NOT MENDED: {said}"
 
 
 def printed() -> str:
