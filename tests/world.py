@@ -44,13 +44,8 @@ def shape(images):
 
 @scores("text", entries=bytes)
 def words(texts):
-<<<<<<< HEAD
-    entries = ([len(each.text) % 2, 2 + int(each.text.split()[1])] for each in texts)
-    return [{"entries": np.array(each, "<u4").tobytes()} for each in entries]
-=======
     found = [[len(each.text) % 2, 2 + int(each.text.split()[1])] for each in texts]
     return [{"entries": np.array(each, "<u4").tobytes()} for each in found]
->>>>>>> matrix
 """
 
 RECIPE = """source: {{reader: mmc4, path: {folder}/pages.jsonl, shard: {pages}}}

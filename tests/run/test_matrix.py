@@ -42,14 +42,9 @@ RAW, LIGHT, SHAPE = "raw/00000001.parquet", "scores/light-*/00000001.parquet", "
 
 @dataclass(frozen=True)
 class Kind:
-<<<<<<< HEAD
-    """A kind of file. ``jobs``, by phase: all that is done when it is made again, and says the same; they make
-    ``made``, or the file itself.
-=======
     """A kind of file.
 
     ``jobs``, by phase: all that is done when it is made again and says the same. They make ``made``, or the file.
->>>>>>> matrix
 
     ``of``: what goes with it, so that it is made from something else where the world has changed. ``without``: a file
     that is missing in all ways, as else nobody would read it.
@@ -182,7 +177,7 @@ def damage(runs: Runs, kind: str, how: str, run: Path) -> None:
     elif how == "cut elsewhere":
         os.truncate(path, path.stat().st_size - 7)
     elif how == "a bit flipped":
-        flip(path, 8 * (packed(runs) if kind == "raw tar" else path.stat().st_size // 8) + 3)
+        flip(path, 8 * (path.stat().st_size // 8) + 3)
     elif how == "another run's":
         shutil.copyfile(runs.file(kind, runs.other), path)
     elif how == "says the same":
@@ -211,16 +206,6 @@ def boundary(path: Path) -> int:
             members = tar.getmembers()
         return members[len(members) // 2].offset
     return data.index(b"\n", len(data) // 2) + 1
-
-
-def packed(runs: Runs) -> int:
-    """The place of a byte of a picture in the raw tar that is in the output, too."""
-    output = b"".join(path.read_bytes() for path in sorted(runs.run.glob("out/*/*.tar")))
-    with tarfile.open(runs.file("raw tar")) as tar:
-        for member in tar:
-            if (found := tar.extractfile(member)) and found.read() in output:
-                return member.offset_data + member.size // 2
-    raise LookupError("the output has no picture of this shard")
 
 
 def outcome(runs: Runs, kind: str, how: str, folder: Path) -> str:
