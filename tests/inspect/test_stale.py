@@ -94,13 +94,7 @@ def test_of_one_shard_only_its_own_verdicts_have_to_be_good(tmp_path: Path, monk
     recipe = recipe_of(score={"w": {"use": "test_stale:words"}}, keep=[{"text": "w.words", "min": 1}], empty="keep")
     run = Shelf(tmp_path, recipe).do("score", "select")
     funnel = run.funnel
-<<<<<<< HEAD
     documents = dict(explain.find(run, ""))
-=======
-    found = dict(pair for shard in run.shards for pair in [next(iter(explain.find(run, "")))] if shard)
-    documents = dict(explain.find(run, ""))
-    assert found.items() <= documents.items()
->>>>>>> ledger
     for path in tmp_path.glob("scores/*/00000001.parquet"):
         path.unlink()
     monkeypatch.setitem(ADDED, "words", 3)

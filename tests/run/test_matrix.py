@@ -86,7 +86,6 @@ KINDS = {
     "output tar": Kind("out/*/000000.tar", PACK, PACKED, (LIGHT,)),
     "index": Kind("out/*/index.json", INDEX, of=(LIGHT,)),
     "plan": Kind("plan.json"),
-    "plan's parts": Kind("plan.parquet", ways=FEW),
     "ledger": Kind("ledger/*.parquet", ways=FEW[:-1]),
 }
 THREE = ["00000000", "00000", "00000000"]
@@ -191,7 +190,7 @@ def damage(runs: Runs, kind: str, how: str, run: Path) -> None:
         runs.change(True)
         for each in (path, *(each for pattern in KINDS[kind].of for each in run.glob(pattern))):
             each.unlink(missing_ok=True)
-        if kind.startswith("plan"):  # a plan says else only if its corpus does
+        if kind == "plan":  # a plan says else only if its corpus does
             lines = (runs.world.folder / "pages.jsonl").read_text().splitlines(keepends=True)
             (runs.world.folder / "pages.jsonl").write_text("".join(reversed(lines)))
 
@@ -269,7 +268,7 @@ def ended_otherwise(runs: Runs, kind: str, run: Path, folder: Path) -> str:
             path.unlink()
     status, said = runs.world.run(run)
     jobs, changed = runs.world.jobs, status == 0 and outputs(run) != outputs(runs.run)
-    if kind.startswith("plan"):
+    if kind == "plan":
         refused = (status == 2 and "pages.jsonl" in said) or (status == 3 and "another plan" in said)
         return "refused" if refused and not jobs else f"{status} {jobs} {said}"
     again, what = runs.world.run(fresh)
