@@ -208,13 +208,15 @@ def boundary(path: Path) -> int:
 
 
 def packed(runs: Runs) -> int:
-    """The place of a byte of a picture in the raw tar that is in the output, too."""
+    """The place of a byte of a picture in the raw tar that is in the output, too, and in no other raw tar."""
     output = b"".join(path.read_bytes() for path in sorted(runs.run.glob("out/*/*.tar")))
-    with tarfile.open(runs.file("raw tar")) as tar:
+    own = runs.file("raw tar")
+    others = b"".join(path.read_bytes() for path in sorted(own.parent.glob("*.tar")) if path != own)
+    with tarfile.open(own) as tar:
         for member in tar:
-            if (found := tar.extractfile(member)) and found.read() in output:
+            if (found := tar.extractfile(member)) and (data := found.read()) in output and data not in others:
                 return member.offset_data + member.size // 2
-    raise LookupError("the output has no picture of this shard")
+    raise LookupError("the output has no picture of this shard alone")
 
 
 def outcome(runs: Runs, kind: str, how: str, folder: Path) -> str:
