@@ -44,8 +44,8 @@ def shape(images):
 
 @scores("text", entries=bytes)
 def words(texts):
-    entries = ([len(each.text) % 2, 2 + int(each.text.split()[1])] for each in texts)
-    return [{"entries": np.array(each, "<u4").tobytes()} for each in entries]
+    found = [[len(each.text) % 2, 2 + int(each.text.split()[1])] for each in texts]
+    return [{"entries": np.array(each, "<u4").tobytes()} for each in found]
 """
 
 RECIPE = """source: {{reader: mmc4, path: {folder}/pages.jsonl, shard: {pages}}}
@@ -89,18 +89,18 @@ class World:
     made: list[str] = field(default_factory=list)
 
     @classmethod
-    def build(cls, folder: Path, site: Site) -> World:
+    def build(cls, folder: Path, site: Site, shards: int = SHARDS, pages_each: int = PAGES, images: int = 3) -> World:
         """Writes the corpus and the recipe; the pictures go to the site."""
         rows, pages = [], dict(site.pages)
-        for at in range(SHARDS * PAGES):
-            names = [f"/{at}a.png", f"/{at}b.png", "/logo.png" if at % 3 else f"/{at}c.png"]
+        for at in range(shards * pages_each):
+            names = [f"/{at}a.png", f"/{at}b.png", "/logo.png" if at % 3 else f"/{at}c.png"][:images]
             for number, name in enumerate(names):
                 pages[name] = picture(7 if name == "/logo.png" else 100 * (at // 2) + number, 30 + 10 * (at % 3))
             info = [
                 {"raw_url": site.url(name), "matched_text_index": n, "matched_sim": 0.3} for n, name in enumerate(names)
             ]
             texts = [f"Sentence {n} of page {at}, which says little." for n in range(3)]
-            sims = [[0.1 + 0.2 * (n == m) for m in range(3)] for n in range(3)]
+            sims = [[0.1 + 0.2 * (n == m) for m in range(3)] for n in range(images)]
             rows.append(
                 {"url": f"http://ex.org/{at}", "text_list": texts, "image_info": info, "similarity_matrix": sims}
             )
@@ -108,7 +108,7 @@ class World:
         (folder / "pages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         (folder / "measures.py").write_text(MEASURES)
         (folder / "tilt.txt").write_text("0")
-        (folder / "recipe.yaml").write_text(RECIPE.format(folder=folder, pages=PAGES))
+        (folder / "recipe.yaml").write_text(RECIPE.format(folder=folder, pages=pages_each))
         return cls(folder, site)
 
     @property

@@ -32,7 +32,7 @@ class Ledger:
     def __init__(self, store: Store) -> None:
         self.inventory = Inventory(store)
         self._good = dict[str, Target]()
-        self._sets = dict[FileSet, bytes]()
+        self._contents = Contents(self.inventory)
         self._seen = set[FileSet]()
 
     def forget(self) -> None:
@@ -59,7 +59,7 @@ class Ledger:
     def _changed(self) -> None:
         """Has everything judged again: files are not what they were."""
         self._good.clear()
-        self._sets.clear()
+        self._contents.clear()
 
     def state(self, target: Target) -> tuple[str, str]:
         """The state of a target, and, where it is damaged or foreign, why."""
@@ -81,8 +81,8 @@ class Ledger:
     def doubt(self, job: Job) -> None:
         """Has the files that a job reads asked again, when next they are looked at: one is not what is known of it."""
         self.inventory.doubt(files(job.reads))
-        self._sets.clear()
         self._seen.clear()
+        self._changed()
 
     def blocked(self, jobs: Sequence[Job]) -> dict[str, str]:
         """The jobs that cannot be done: job -> why: what it reads is not there, or a file must not be touched."""
@@ -100,7 +100,8 @@ class Ledger:
         self._look([*job.reads, *(ref for target in job.targets for ref in target.origin)])
         own = {target.name for target in job.targets}
         targets = tuple(
-            replace(each, digest=b"" if own.intersection(each.origin) else self._origin(each)) for each in job.targets
+            replace(each, digest=b"" if own.intersection(each.origin) else self._contents.origin(each))
+            for each in job.targets
         )
         known = ((name, self.inventory.find(name)) for name in files(job.reads))
         contents = {name: entry.content for name, entry in known if isinstance(entry, Entry)}
@@ -120,7 +121,7 @@ class Ledger:
         if target.fixed and entry.by != target.by:
             path = self.inventory.store.path(target.name)
             return FOREIGN, f"{path} was made by another plan: remove it, or use another folder"
-        if entry.by != target.by or entry.made_from != self._origin(target):
+        if entry.by != target.by or entry.made_from != self._contents.origin(target):
             return STALE, ""
         if wrong := self.inventory.company(entry):
             return wrong
@@ -141,21 +142,32 @@ class Ledger:
         self.inventory.look(files(fresh))
         self._seen |= {ref for ref in fresh if isinstance(ref, FileSet)}
 
-    def _origin(self, target: Target) -> bytes:
+
+class Contents:
+    """What files and sets say, as digests; of a set it is kept until files change."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory, self._sets = inventory, dict[FileSet, bytes]()
+
+    def clear(self) -> None:
+        """Files are not what they were."""
+        self._sets.clear()
+
+    def origin(self, target: Target) -> bytes:
         """The digest of what a target is made from; b"" if that is not known of all."""
-        found = self._digest(target.origin)
+        found = self.of(target.origin)
         return found and digest.of_origin(target.name, found)
 
-    def _digest(self, refs: Iterable[Ref]) -> bytes:
+    def of(self, refs: Iterable[Ref]) -> bytes:
         """One digest of the content of files and sets; b"" if that is not known of all."""
         contents = dict[str, bytes]()
         for ref in refs:
             if isinstance(ref, FileSet):
                 if ref not in self._sets:
-                    self._sets[ref] = self._digest(ref.files)
+                    self._sets[ref] = self.of(ref.files)
                 name, content = ref.name, self._sets[ref]
             else:
-                entry = self.inventory.find(ref)
+                entry = self._inventory.find(ref)
                 name, content = ref, entry.content if isinstance(entry, Entry) else b""
             if not content:
                 return b""

@@ -30,7 +30,7 @@ ADDED = {"words": 0}
 
 @scores("text", words=int)
 def words(texts):
-    return [{"words": len(text.split()) + ADDED["words"]} for text in texts]
+    return [{"words": len(text.text.split()) + ADDED["words"]} for text in texts]
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,7 @@ def asked(world: World, run: Path, *question: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("how", ["score", "fetch"])
-def test_what_was_decided_before_is_not_told_after_something_changed(
-    how: str, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_decided_before_is_not_told_after_something_changed(how: str, world: World, tmp_path: Path) -> None:
     run = copy(world.folder / "run", tmp_path / "run")
     questions = (
         ["show", str(run)],
@@ -63,7 +61,7 @@ def test_what_was_decided_before_is_not_told_after_something_changed(
     try:
         if how == "score":
             (world.folder / "tilt.txt").write_text("1")
-            for path in run.glob("scores/*/00000001.*"):
+            for path in run.glob("scores/light-*/00000001.*"):
                 path.unlink()
         else:
             world.site.pages = {**pages, "/5b.png": picture(4711, 50)}
@@ -96,9 +94,7 @@ def test_of_one_shard_only_its_own_verdicts_have_to_be_good(tmp_path: Path, monk
     recipe = recipe_of(score={"w": {"use": "test_stale:words"}}, keep=[{"text": "w.words", "min": 1}], empty="keep")
     run = Shelf(tmp_path, recipe).do("score", "select")
     funnel = run.funnel
-    found = dict(pair for shard in run.shards for pair in [next(iter(explain.find(run, "")))] if shard)
     documents = dict(explain.find(run, ""))
-    assert found.items() <= documents.items()
     for path in tmp_path.glob("scores/*/00000001.parquet"):
         path.unlink()
     monkeypatch.setitem(ADDED, "words", 3)

@@ -28,7 +28,7 @@ def flips(run: Path, count: int, seed: int) -> list[tuple[str, int]]:
     return found
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(500, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 def test_no_flipped_bit_changes_an_output_silently(count: int, runs: Runs, tmp_path: Path) -> None:
     right, ends = outputs(runs.run), {"noticed": 0, "right": 0, "found by verify": 0}
     for at, (name, bit) in enumerate(flips(runs.run, count, count)):

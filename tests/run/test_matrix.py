@@ -42,8 +42,9 @@ RAW, LIGHT, SHAPE = "raw/00000001.parquet", "scores/light-*/00000001.parquet", "
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file. ``jobs``, by phase: all that is done when it is made again, and says the same; they make
-    ``made``, or the file itself.
+    """A kind of file.
+
+    ``jobs``, by phase: all that is done when it is made again and says the same. They make ``made``, or the file.
 
     ``of``: what goes with it, so that it is made from something else where the world has changed. ``without``: a file
     that is missing in all ways, as else nobody would read it.
@@ -78,14 +79,13 @@ KINDS = {
     "eps ranges": Kind("groups/dense-*/ranges.json", {"group dense": ["00000"]}, of=(SHAPE,), ways=FEW),
     "eps witnesses": Kind("groups/dense-*/groups/00000.parquet", {"group dense": ["00000"]}, of=(SHAPE,), ways=FEW),
     "rules": Kind("verdicts/*/rules.json", {"select rules": ["rules"]}, of=(LIGHT,), ways=FEW),
-    "balance": Kind(TOTAL, SELECT | BALANCE, (TOTAL, VERDICT), (LIGHT,), FEW, without=VERDICT),
+    "balance": Kind(TOTAL, SELECT | BALANCE, (TOTAL, VERDICT), (LIGHT,), (*FEW[:3], FEW[-1]), without=VERDICT),
     "verdict": Kind(VERDICT, SELECT, of=(LIGHT,)),
     "layout": Kind(META, LAYOUT, (META, PACKED[1]), (LIGHT,), FEW),
     "facts": Kind("out/*/meta/000000.json", PACK, PACKED, (LIGHT,), FEW),
     "output tar": Kind("out/*/000000.tar", PACK, PACKED, (LIGHT,)),
     "index": Kind("out/*/index.json", INDEX, of=(LIGHT,)),
     "plan": Kind("plan.json"),
-    "plan's parts": Kind("plan.parquet", ways=FEW),
     "ledger": Kind("ledger/*.parquet", ways=FEW[:-1]),
 }
 THREE = ["00000000", "00000", "00000000"]
@@ -176,7 +176,7 @@ def damage(runs: Runs, kind: str, how: str, run: Path) -> None:
     elif how == "cut elsewhere":
         os.truncate(path, path.stat().st_size - 7)
     elif how == "a bit flipped":
-        flip(path, 8 * (packed(runs) if kind == "raw tar" else path.stat().st_size // 8) + 3)
+        flip(path, 8 * (path.stat().st_size // 8) + 3)
     elif how == "another run's":
         shutil.copyfile(runs.file(kind, runs.other), path)
     elif how == "says the same":
@@ -190,7 +190,7 @@ def damage(runs: Runs, kind: str, how: str, run: Path) -> None:
         runs.change(True)
         for each in (path, *(each for pattern in KINDS[kind].of for each in run.glob(pattern))):
             each.unlink(missing_ok=True)
-        if kind.startswith("plan"):  # a plan says else only if its corpus does
+        if kind == "plan":  # a plan says else only if its corpus does
             lines = (runs.world.folder / "pages.jsonl").read_text().splitlines(keepends=True)
             (runs.world.folder / "pages.jsonl").write_text("".join(reversed(lines)))
 
@@ -207,22 +207,11 @@ def boundary(path: Path) -> int:
     return data.index(b"\n", len(data) // 2) + 1
 
 
-def packed(runs: Runs) -> int:
-    """The place of a byte of a picture in the raw tar that is in the output, too, and in no other raw tar."""
-    output = b"".join(path.read_bytes() for path in sorted(runs.run.glob("out/*/*.tar")))
-    own = runs.file("raw tar")
-    others = b"".join(path.read_bytes() for path in sorted(own.parent.glob("*.tar")) if path != own)
-    with tarfile.open(own) as tar:
-        for member in tar:
-            if (found := tar.extractfile(member)) and (data := found.read()) in output and data not in others:
-                return member.offset_data + member.size // 2
-    raise LookupError("the output has no picture of this shard alone")
-
-
 def outcome(runs: Runs, kind: str, how: str, folder: Path) -> str:
     """What came of it, as one of WORDS; anything else is described."""
     run, world, right = copy(runs.run, folder / "run"), runs.world, outputs(runs.run)
-    pages = (world.folder / "pages.jsonl").read_text()
+    pages = world.folder / "pages.jsonl"
+    before, text = pages.stat(), pages.read_text()
     try:
         damage(runs, kind, how, run)
         if how == "says else":
@@ -242,20 +231,24 @@ def outcome(runs: Runs, kind: str, how: str, folder: Path) -> str:
     finally:
         if how == "says else":
             runs.change(False)
-        if (world.folder / "pages.jsonl").read_text() != pages:
-            (world.folder / "pages.jsonl").write_text(pages)
+        if pages.read_text() != text:
+            pages.write_text(text)
+            os.utime(pages, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def redone(runs: Runs, kind: str, run: Path, anew: str = "") -> str:
+def redone(runs: Runs, kind: str, run: Path, anew: str = "", meanwhile: tuple[str, ...] = ()) -> str:
     """What is wrong where a file was made again as it was: other jobs were done, or a file is not what it was.
 
-    ``anew``: the output had gone, too; its jobs come on top.
+    ``anew``: the output had gone, too; its jobs come on top. ``meanwhile``: scores that were made from the wrong file.
     """
     jobs = {phase: names for phase, names in runs.world.jobs.items() if not anew or not phase.startswith("pack")}
     made = {name for name in runs.world.made if name.partition("/")[0] != anew}
     files = (KINDS[kind].made or (KINDS[kind].file,)) if KINDS[kind].jobs else ()
-    wanted = {str(min(run.glob(each)).relative_to(run)) for each in files}
-    if jobs != KINDS[kind].jobs or made != wanted:
+    wanted, more = (
+        {str(min(run.glob(each)).relative_to(run)) for each in (*files, *meanwhile)},
+        SCORE if meanwhile else {},
+    )
+    if jobs != KINDS[kind].jobs | more or made != wanted:
         return f"OTHER JOBS {jobs} MADE {made}"
     return f"OTHER FILES {others}" if (others := different(run, runs.run)) else ""
 
@@ -275,7 +268,7 @@ def ended_otherwise(runs: Runs, kind: str, run: Path, folder: Path) -> str:
             path.unlink()
     status, said = runs.world.run(run)
     jobs, changed = runs.world.jobs, status == 0 and outputs(run) != outputs(runs.run)
-    if kind.startswith("plan"):
+    if kind == "plan":
         refused = (status == 2 and "pages.jsonl" in said) or (status == 3 and "another plan" in said)
         return "refused" if refused and not jobs else f"{status} {jobs} {said}"
     again, what = runs.world.run(fresh)
@@ -287,15 +280,19 @@ def ended_otherwise(runs: Runs, kind: str, run: Path, folder: Path) -> str:
 def mended(runs: Runs, kind: str, how: str, run: Path, said: str, anew: str = "") -> str:
     """What is wrong where a file was named: it was not, or what was said to do does not mend it, or does more."""
     name = str(runs.file(kind).relative_to(runs.run))
+    meanwhile = ()
     if (kind, how) == ("raw table", "another run's"):  # whole, and ours: what it says is not what the tar beside it is
-        name = "raw/00000001.tar"
+        name, meanwhile = (
+            "raw/00000001.tar",
+            ("scores/words-*/00000001.parquet",),
+        )  # texts are measured before that shows
     if name not in said or not re.search(r"curate verify .* --repair|was made by another plan|is foreign", said):
         return f"NOT NAMED: {name} {said}"
     status, found = runs.world.curate("verify", run, runs.world.recipe, "--repair")
     if status != 3 or f"  {name}\n" not in found:
         return f"NOT FOUND: {status} {found}"
     status, said = runs.world.run(run)
-    return redone(runs, kind, run, anew) if status == 0 else f"NOT MENDED: {said}"
+    return redone(runs, kind, run, anew, meanwhile) if status == 0 else f"NOT MENDED: {said}"
 
 
 def printed() -> str:
