@@ -9,25 +9,29 @@ from __future__ import annotations
 import inspect
 import json
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from curate.ledger.inventory import said_by
 from curate.plugin import built_in
 from curate.recipe.input import Fetch, Resize, Source
 from curate.recipe.section import RecipeError
-from curate.report import Failure
+from curate.report import Entry, Failure
 from curate.run.bind import Resolved
 from curate.score.identity import code_hash
 from curate.source import corpus
 from curate.source.inputs import Found, Input, compare, matching
 from curate.source.rows import Slice
 from curate.store import record
+from curate.store.digest import ForeignFile
+from curate.store.raw_shard import RAW
 from curate.store.store import Store
 
 PLAN = "plan.json"
+PARTS = {"fingerprint", "bad_files", "inputs"}
 LISTED = 20
 """The most inputs that a message lists."""
 FETCH = {"engine", "max_bytes", "max_pixels", "opt_out", "verify", "resize"}
@@ -112,6 +116,8 @@ class Plan:
     def _keep(self) -> None:
         """Takes the plan in the folder."""
         self._record = self.store.get_json(PLAN)
+        if not self._record.keys() >= PARTS:
+            raise ForeignFile(f"{self.store.path(PLAN)} is foreign (it is no plan): remove it, or use another folder")
         changed = differences(self._record["fingerprint"], fingerprint(self.resolved, self.limit), self.resolved)
         if changed:
             raise RecipeError(
@@ -130,8 +136,22 @@ class Plan:
             "fingerprint": fingerprint(self.resolved, self.limit),
             "bad_files": [str(each) for each in planned.bad],
         }
+        settings = record.content(fingerprint(self.resolved, self.limit))
+        self._refuse_others(corpus.slices(planned.inputs, self.resolved.recipe.source.shard, settings))
         self._note(parts | {"inputs": [dict(vars(each)) for each in planned.inputs]})
         self._checked = True
+
+    def _refuse_others(self, slices: Iterable[Slice]) -> None:
+        """A plan that was lost is made anew, but not another one over shards that are there: the first is looked at."""
+        by = {part.shard: part.by for part in slices}
+        there = min((name for name in self.store.listing(RAW) if name.endswith(".parquet")), default=None)
+        found = said_by(self.store, f"{RAW}/{there}") if there else None
+        if isinstance(found, Entry) and found.by != by.get(found.name[len(RAW) + 1 :].partition(".")[0]):
+            raise RecipeError(
+                f"{self.resolved.path}: {self.store.url} has no {PLAN}, and {found.name} was made by another plan than "
+                f"{', '.join(self.resolved.recipe.source.patterns)} comes to now. Put the old files and settings "
+                "back, or give this run another folder (--out)."
+            )
 
 
 def located(part: Slice, found: Found | None) -> Slice:

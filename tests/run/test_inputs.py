@@ -266,11 +266,14 @@ def test_a_lost_plan_is_made_again_and_shards_of_the_same_rows_are_kept(corpus: 
     assert sorted(corpus.site.hits) == [f"/{at:03}.jpg" for at in range(20, 40)]
     assert all_once(corpus)
     corpus.store.remove(PLAN)
-    path.write_bytes(b"".join(reversed(path.read_bytes().splitlines(keepends=True))))
-    made, ledger = corpus.plan(), Ledger(corpus.store)
-    jobs = ledger.unfinished(job_of(part, made.resolved.reader) for part in made.slices)
-    assert all("was made by another plan" in why for why in ledger.blocked(jobs).values())
-    assert len(ledger.blocked(jobs)) == len(jobs) == 8
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(reversed(lines)))
+    with pytest.raises(RecipeError, match=r"has no plan\.json, and raw/00000000\.parquet was made by another plan"):
+        corpus.fetch()
+    assert not corpus.store.exists(PLAN)
+    path.write_bytes(b"".join(lines))
+    corpus.fetch()
+    assert all_once(corpus)
 
 
 def test_a_damaged_plan_is_named_with_what_mends_it(corpus: Corpus) -> None:
@@ -294,6 +297,14 @@ def test_a_plan_without_our_notes_is_foreign(corpus: Corpus) -> None:
     found = corpus.store.get_json(PLAN)
     Path(corpus.store.path(PLAN)).write_text(json.dumps(found))
     with pytest.raises(ForeignFile, match=r"plan\.json is foreign"):
+        corpus.fetch()
+
+
+def test_another_file_of_ours_in_the_place_of_the_plan_is_foreign(corpus: Corpus) -> None:
+    corpus.write("a.jsonl", corpus.rows())
+    corpus.fetch(0)
+    corpus.store.put_json(PLAN, {"recipe": "r.yaml", "limit": None, "set": {}})
+    with pytest.raises(ForeignFile, match=r"plan\.json is foreign \(it is no plan\)"):
         corpus.fetch()
 
 
