@@ -176,7 +176,7 @@ def damage(runs: Runs, kind: str, how: str, run: Path) -> None:
     elif how == "cut elsewhere":
         os.truncate(path, path.stat().st_size - 7)
     elif how == "a bit flipped":
-        flip(path, 8 * (path.stat().st_size // 8) + 3)
+        flip(path, 8 * (packed(runs) if kind == "raw tar" else path.stat().st_size // 8) + 3)
     elif how == "another run's":
         shutil.copyfile(runs.file(kind, runs.other), path)
     elif how == "says the same":
@@ -193,6 +193,18 @@ def damage(runs: Runs, kind: str, how: str, run: Path) -> None:
         if kind == "plan":  # a plan says else only if its corpus does
             lines = (runs.world.folder / "pages.jsonl").read_text().splitlines(keepends=True)
             (runs.world.folder / "pages.jsonl").write_text("".join(reversed(lines)))
+
+
+def packed(runs: Runs) -> int:
+    """The place of a byte of a picture in the raw tar that is in the output, too, and in no other raw tar."""
+    output = b"".join(path.read_bytes() for path in sorted(runs.run.glob("out/*/*.tar")))
+    own = runs.file("raw tar")
+    others = b"".join(path.read_bytes() for path in sorted(own.parent.glob("*.tar")) if path != own)
+    with tarfile.open(own) as tar:
+        for member in tar:
+            if (found := tar.extractfile(member)) and (data := found.read()) in output and data not in others:
+                return member.offset_data + member.size // 2
+    raise LookupError("the output has no picture that only this shard has")
 
 
 def boundary(path: Path) -> int:
