@@ -25,26 +25,21 @@ GOOD, MISSING, STALE, DAMAGED, FOREIGN = "good", "missing", "stale", "damaged", 
 class Ledger:
     """What is to be done in a run. ``inventory``: what is there; what jobs make is taken up as they end.
 
-    What was found good, and what a set comes to, is kept until files change: until ``take``, ``remove``, ``learn`` or
-    ``forget``, as nothing else changes what the inventory says of a file. Only a target that is the same in all is good
-    by that: made by the same from the same files and sets (no two sets are equal).
+    ``known``: what there is, and what each file says, from who has read all of them. What was found good, and what a set
+    comes to, is kept until files change: until ``take``, ``remove`` or ``forget``. Only a target that is the same in all
+    is good by that: made by the same from the same files. What is made from sets, no two of which are equal, is not kept.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, known: Mapping[str, Known] | None = None) -> None:
         self.inventory = Inventory(store)
-        self._good = dict[str, Target]()
-        self._sets = dict[FileSet, bytes]()
-        self._seen = set[FileSet]()
+        self._origins, self._good, self._seen = Origins(self.inventory), dict[str, Target](), set[FileSet]()
+        if known is not None:
+            self.inventory.learn(known)
 
     def forget(self) -> None:
         """Has everything looked at again."""
         self.inventory.forget()
         self._seen.clear()
-        self._changed()
-
-    def learn(self, known: Mapping[str, Known]) -> None:
-        """Takes up what there is, in place of all that was known, from who has read all of it."""
-        self.inventory.learn(known)
         self._changed()
 
     def take(self, report: Report) -> None:
@@ -60,7 +55,7 @@ class Ledger:
     def _changed(self) -> None:
         """Has everything judged again: files are not what they were."""
         self._good.clear()
-        self._sets.clear()
+        self._origins.forget()
 
     def state(self, target: Target) -> tuple[str, str]:
         """The state of a target, and, where it is damaged or foreign, why."""
@@ -95,7 +90,8 @@ class Ledger:
         self._look([*job.reads, *(ref for target in job.targets for ref in target.origin)])
         own = {target.name for target in job.targets}
         targets = tuple(
-            replace(each, digest=b"" if own.intersection(each.origin) else self._origin(each)) for each in job.targets
+            replace(each, digest=b"" if own.intersection(each.origin) else self._origins.of(each))
+            for each in job.targets
         )
         known = ((name, self.inventory.find(name)) for name in files(job.reads))
         contents = {name: entry.content for name, entry in known if isinstance(entry, Entry)}
@@ -115,11 +111,12 @@ class Ledger:
         if target.fixed and entry.by != target.by:
             path = self.inventory.store.path(target.name)
             return FOREIGN, f"{path} was made by another plan: remove it, or use another folder"
-        if entry.by != target.by or entry.made_from != self._origin(target):
+        if entry.by != target.by or entry.made_from != self._origins.of(target):
             return STALE, ""
         if wrong := self.inventory.company(entry):
             return wrong
-        self._good[target.name] = target
+        if not any(isinstance(ref, FileSet) for ref in target.origin):
+            self._good[target.name] = target
         return GOOD, ""
 
     def _wanting(self, name: str) -> str:
@@ -136,7 +133,18 @@ class Ledger:
         self.inventory.look(files(fresh))
         self._seen |= {ref for ref in fresh if isinstance(ref, FileSet)}
 
-    def _origin(self, target: Target) -> bytes:
+
+class Origins:
+    """What targets are made from, as one digest; that of a set is kept until ``forget``."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory, self._sets = inventory, dict[FileSet, bytes]()
+
+    def forget(self) -> None:
+        """Has sets gone through again."""
+        self._sets.clear()
+
+    def of(self, target: Target) -> bytes:
         """The digest of what a target is made from; b"" if that is not known of all."""
         found = self._digest(target.origin)
         return found and digest.of_origin(target.name, found)
@@ -150,7 +158,7 @@ class Ledger:
                     self._sets[ref] = self._digest(ref.files)
                 name, content = ref.name, self._sets[ref]
             else:
-                entry = self.inventory.find(ref)
+                entry = self._inventory.find(ref)
                 name, content = ref, entry.content if isinstance(entry, Entry) else b""
             if not content:
                 return b""
