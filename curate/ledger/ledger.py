@@ -25,9 +25,11 @@ GOOD, MISSING, STALE, DAMAGED, FOREIGN = "good", "missing", "stale", "damaged", 
 class Ledger:
     """What is to be done in a run. ``inventory``: what is there; what jobs make is taken up as they end.
 
-    ``known``: what there is, and what each file says, from who has read all of them. What was found good, and what a set
-    comes to, is kept until files change: until ``take``, ``remove`` or ``forget``. Only a target that is the same in all
-    is good by that: made by the same from the same files. What is made from sets, no two of which are equal, is not kept.
+    ``known``: what there is, and what each file says, from who has read all of them.
+
+    What was found good, and what a set comes to, is kept until files change: until ``take``, ``remove`` or ``forget``.
+    By that only a target is good that is the same in all: made by the same from the same files. What is made from sets,
+    no two of which are equal, is judged whenever one asks.
     """
 
     def __init__(self, store: Store, known: Mapping[str, Known] | None = None) -> None:
