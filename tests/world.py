@@ -121,6 +121,9 @@ class World:
 
     def curate(self, *arguments: str | Path) -> tuple[int, str]:
         """A command in this process: exit status, and what was said."""
+        measures = sys.modules.get("measures")
+        if measures is not None and Path(str(measures.__file__)).parent != self.folder:
+            del sys.modules["measures"]  # another world's
         said, self.jobs, self.made = io.StringIO(), {}, []
         do = InProcess.run
 

@@ -327,8 +327,13 @@ def printed() -> str:
 
 def told() -> dict[tuple[str, str], str]:
     """What docs/reliability.md says of each."""
-    rows = [line.strip("| \n").split(" | ") for line in DOCS.read_text().splitlines() if line.startswith("| ")]
-    return {(row[0], how): word for row in rows if row[0] in KINDS for how, word in zip(DAMAGES, row[1:], strict=True)}
+    rows = DOCS.read_text().partition(f"| | {' | '.join(DAMAGES)} |\n")[2].partition("\n\n")[0].splitlines()[1:]
+    cells = [row.strip("| ").split(" | ") for row in rows]
+    return {(row[0], how): word for row in cells for how, word in zip(DAMAGES, row[1:], strict=True) if word != "-"}
+
+
+def test_the_docs_have_a_word_for_each_cell_and_for_no_other() -> None:
+    assert list(told()) == CELLS
 
 
 @pytest.mark.parametrize(("kind", "how"), CELLS)
