@@ -45,16 +45,12 @@ def judge_targets(store: Store, readings: Mapping[str, Reading], targets: Target
 
 def states_of(store: Store, readings: Mapping[str, Reading], targets: list[Target]) -> States:
     """What the ledger says of targets, each without what lies beside it."""
-    ledger = Ledger(store)
     known = {name: each.says or each.stat for name, each in readings.items()}
     known |= {name: each._replace(beside=()) for name, each in known.items() if isinstance(each, Entry)}
-    ledger.learn(known)
-    states = dict(zip((each.name for each in targets), ledger.states(targets), strict=True))
+    states = dict(zip((each.name for each in targets), Ledger(store, known).states(targets), strict=True))
     foreign = {name: Fault(*state) for name, state in states.items() if state[0] == FOREIGN}
     if any(isinstance(known[name], Entry) for name in foreign):  # by those nothing else can be judged
-        ledger.forget()
-        ledger.learn(known | foreign)
-        states = dict(zip(states, ledger.states(targets), strict=True))
+        states = dict(zip(states, Ledger(store, known | foreign).states(targets), strict=True))
     return states
 
 

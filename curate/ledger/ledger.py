@@ -24,26 +24,23 @@ MARKS = 512
 class Ledger:
     """What is to be done in a run. ``inventory``: what is there; what jobs make is taken up as they end.
 
-    What was found good, and what a set comes to, is kept until files change: until ``take``, ``remove``, ``learn`` or
-    ``forget``, as nothing else changes what the inventory says of a file. Only a target that is the same in all is good
-    by that: made by the same from the same files and sets (no two sets are equal).
+    ``known``: what there is, and what each file says, from who has read all of them.
+
+    What was found good, and what a set comes to, is kept until files change: until ``take``, ``remove`` or ``forget``.
+    By that only a target is good that is the same in all: made by the same from the same files. What is made from sets,
+    no two of which are equal, is judged whenever one asks.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, known: Mapping[str, Known] | None = None) -> None:
         self.inventory = Inventory(store)
-        self._good = dict[str, Target]()
-        self._contents = Contents(self.inventory)
-        self._seen = set[FileSet]()
+        self._origins, self._good, self._seen = Origins(self.inventory), dict[str, Target](), set[FileSet]()
+        if known is not None:
+            self.inventory.learn(known)
 
     def forget(self) -> None:
         """Has everything looked at again."""
         self.inventory.forget()
         self._seen.clear()
-        self._changed()
-
-    def learn(self, known: Mapping[str, Known]) -> None:
-        """Takes up what there is, in place of all that was known, from who has read all of it."""
-        self.inventory.learn(known)
         self._changed()
 
     def take(self, report: Report) -> None:
@@ -59,7 +56,7 @@ class Ledger:
     def _changed(self) -> None:
         """Has everything judged again: files are not what they were."""
         self._good.clear()
-        self._contents.clear()
+        self._origins.forget()
 
     def state(self, target: Target) -> tuple[str, str]:
         """The state of a target, and, where it is damaged or foreign, why."""
@@ -100,7 +97,7 @@ class Ledger:
         self._look([*job.reads, *(ref for target in job.targets for ref in target.origin)])
         own = {target.name for target in job.targets}
         targets = tuple(
-            replace(each, digest=b"" if own.intersection(each.origin) else self._contents.origin(each))
+            replace(each, digest=b"" if own.intersection(each.origin) else self._origins.of(each))
             for each in job.targets
         )
         known = ((name, self.inventory.find(name)) for name in files(job.reads))
@@ -121,11 +118,12 @@ class Ledger:
         if target.fixed and entry.by != target.by:
             path = self.inventory.store.path(target.name)
             return FOREIGN, f"{path} was made by another plan: remove it, or use another folder"
-        if entry.by != target.by or entry.made_from != self._contents.origin(target):
+        if entry.by != target.by or entry.made_from != self._origins.of(target):
             return STALE, ""
         if wrong := self.inventory.company(entry):
             return wrong
-        self._good[target.name] = target
+        if not any(isinstance(ref, FileSet) for ref in target.origin):
+            self._good[target.name] = target
         return GOOD, ""
 
     def _wanting(self, name: str) -> str:
@@ -143,28 +141,28 @@ class Ledger:
         self._seen |= {ref for ref in fresh if isinstance(ref, FileSet)}
 
 
-class Contents:
-    """What files and sets say, as digests; of a set it is kept until files change."""
+class Origins:
+    """What targets are made from, as one digest; that of a set is kept until ``forget``."""
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory, self._sets = inventory, dict[FileSet, bytes]()
 
-    def clear(self) -> None:
-        """Files are not what they were."""
+    def forget(self) -> None:
+        """Has sets gone through again."""
         self._sets.clear()
 
-    def origin(self, target: Target) -> bytes:
+    def of(self, target: Target) -> bytes:
         """The digest of what a target is made from; b"" if that is not known of all."""
-        found = self.of(target.origin)
+        found = self._digest(target.origin)
         return found and digest.of_origin(target.name, found)
 
-    def of(self, refs: Iterable[Ref]) -> bytes:
+    def _digest(self, refs: Iterable[Ref]) -> bytes:
         """One digest of the content of files and sets; b"" if that is not known of all."""
         contents = dict[str, bytes]()
         for ref in refs:
             if isinstance(ref, FileSet):
                 if ref not in self._sets:
-                    self._sets[ref] = self.of(ref.files)
+                    self._sets[ref] = self._digest(ref.files)
                 name, content = ref.name, self._sets[ref]
             else:
                 entry = self._inventory.find(ref)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -57,7 +57,14 @@ class Run:
 
     def scoring(self, needs: Resource = SMALL) -> Iterable[Phase]:
         """The phases of score: all shards of the plan."""
-        return measure.phases(self.store, [part.shard for part in self.plan.slices], self.resolved.scorers, needs)
+        return [
+            replace(each, jobs=self._scoring) for each in measure.phases(self.store, (), self.resolved.scorers, needs)
+        ]
+
+    @cached_property
+    def _scoring(self) -> list[Job]:
+        """The jobs of score; of the recipe and the names of the plan's shards alone, neither of which changes."""
+        return measure.jobs_of([part.shard for part in self.plan.slices], self.resolved.scorers)
 
     def unfinished(self, phases: Iterable[Phase]) -> list[Job]:
         """The jobs of some phases that are not done, each with what is missing of it."""

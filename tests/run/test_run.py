@@ -31,7 +31,7 @@ def sums(run: Path) -> str:
 
 def funnel(run: Path) -> list[dict[str, object]]:
     (found,) = run.glob("out/*/funnel.json")
-    rows: list[dict[str, object]] = json.loads(found.read_text())
+    rows: list[dict[str, object]] = json.loads(found.read_text())["funnel"]
     return rows
 
 
@@ -200,7 +200,8 @@ def test_a_raw_shard_that_was_changed_is_noticed(undisturbed: Path, tmp_path: Pa
     tar.write_bytes(content)
     done = curate("pack", undisturbed.parent / "small.yaml", "--out", tmp_path / "run")
     assert done.returncode == 3
-    assert "00000001.tar: picture" in done.stderr
+    assert "00000001.tar is damaged (picture" in done.stderr
+    assert "--repair` removes it" in done.stderr
     assert not list((tmp_path / "run").glob("out/*/index.json"))
 
 
@@ -253,10 +254,11 @@ def test_why_and_hist_and_show_speak_of_the_run(undisturbed: Path) -> None:
     assert curate("why", "0000nothing", "--run", undisturbed).returncode == 2
 
 
-def test_scores_of_a_shard_that_was_fetched_anew_are_refused(undisturbed: Path, tmp_path: Path) -> None:
+def test_a_raw_shard_in_the_place_of_another_is_refused(undisturbed: Path, tmp_path: Path) -> None:
     shutil.copytree(undisturbed, tmp_path / "run")
     shutil.rmtree(tmp_path / "run/verdicts")
     shutil.copy(tmp_path / "run/raw/00000001.parquet", tmp_path / "run/raw/00000002.parquet")
-    done = curate("select", undisturbed.parent / "small.yaml", "--out", tmp_path / "run")
+    done = curate("run", undisturbed.parent / "small.yaml", "--out", tmp_path / "run")
     assert done.returncode == 3
-    assert "measured on another raw shard 00000002" in done.stderr
+    assert "00000002.parquet was made by another plan" in done.stderr
+    assert not list((tmp_path / "run").glob("verdicts/*/funnel.json"))

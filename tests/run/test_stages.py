@@ -62,6 +62,8 @@ def test_a_failed_pack_is_listed_at_the_end(tmp_path: Path) -> None:
     raw_shard(Store(tmp_path), [page("a b", ICON)], PICTURES)
     run = Shelf(tmp_path, recipe_of(score={"small": {"use": "test_stages:small"}})).do()
     (tmp_path / "r.yaml").touch()
-    (tmp_path / "raw/00000000.tar").write_bytes(b"")
+    tar = bytearray((tmp_path / "raw/00000000.tar").read_bytes())
+    tar[600] ^= 1  # of the picture that follows the first header
+    (tmp_path / "raw/00000000.tar").write_bytes(tar)
     run.do("pack")
     assert [(failure.stage, failure.job) for failure in run.stages.scheduler.failures] == [("pack", "000000")]
