@@ -20,6 +20,7 @@ from web import Site
 from world import World, copy, everything, flip
 
 from curate import Image, Vector, scores
+from curate.fetch.salvage import set_table_aside
 from curate.inspect.condition import UNJUDGED, Finding, Verified
 from curate.inspect.repair import repair
 from curate.inspect.verify import verify
@@ -311,6 +312,15 @@ def test_a_damaged_raw_tar_is_set_aside(folder: Path) -> None:
     assert name == "raw/00000001.tar"
     assert "keeps every picture" in what
     assert wrong(judged(folder)) == {"raw/00000001.tar": MISSING}
+
+
+def test_what_a_kill_leaves_of_a_raw_shard_that_is_mended_is_missing(folder: Path) -> None:
+    """The new tar is there, and the old table waits beside the old tar."""
+    shutil.copyfile(folder / "raw/00000001.tar", folder / "raw/00000001.salvage.tar")
+    set_table_aside(Store(folder), "00000001")
+    found = judged(folder)
+    assert wrong(found) == {"raw/00000001.parquet": MISSING}
+    assert repair(Store(folder), found.those(DAMAGED)) == []
 
 
 # --- the command
