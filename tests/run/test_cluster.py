@@ -36,7 +36,8 @@ def test_ray_gives_the_bytes_of_this_process(workers: int, in_process: Path, tmp
     done = curate("run", recipe, "--out", tmp_path / "run", "--ray", "local", "--workers", str(workers))
     assert done.returncode == 0, done.stderr
     assert sums(tmp_path / "run") == sums(in_process)
-    for mine in (tmp_path / "run").rglob("*.parquet"):
+    made = [path for path in (tmp_path / "run").rglob("*.parquet") if path.parent.name != "ledger"]  # a cache, with times
+    for mine in made:
         assert mine.read_bytes() == (in_process / mine.relative_to(tmp_path / "run")).read_bytes(), mine
 
 
