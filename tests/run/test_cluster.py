@@ -36,8 +36,8 @@ def test_ray_gives_the_bytes_of_this_process(workers: int, in_process: Path, tmp
     done = curate("run", recipe, "--out", tmp_path / "run", "--ray", "local", "--workers", str(workers))
     assert done.returncode == 0, done.stderr
     assert sums(tmp_path / "run") == sums(in_process)
-    made = [path for path in (tmp_path / "run").rglob("*.parquet") if path.parent.name != "ledger"]  # a cache, with times
-    for mine in made:
+    made = (tmp_path / "run").rglob("*.parquet")
+    for mine in (path for path in made if path.parent.name != "ledger"):  # a cache, with times of files
         assert mine.read_bytes() == (in_process / mine.relative_to(tmp_path / "run")).read_bytes(), mine
 
 
