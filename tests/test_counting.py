@@ -2,10 +2,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import fsspec
-import polars as pl
+import pyarrow as pa
 import pytest
 from counting import CountingFileSystem, Request
 
+from curate.store import table
+from curate.store.files import Files
 from curate.store.store import Store
 
 RUN = "counting://bucket/run"
@@ -38,25 +40,30 @@ def test_a_store_reads_what_another_wrote(bill):
     with store.local("a/b.txt") as path:
         assert path.read_bytes() == b"data"
     store.put_json("a.json", {"ä": [1, None]})
-    assert (store.get_json("a.json"), store.names("a"), store.names("none")) == ({"ä": [1, None]}, {"b.txt"}, set())
+    assert (store.get_json("a.json"), set(store.listing("a")), store.listing("none")) == (
+        {"ä": [1, None]},
+        {"b.txt"},
+        {},
+    )
     assert (store.exists("a/b.txt"), store.exists("a/c.txt"), store.stat("a/b.txt").size) == (True, False, 4)
     assert not store.is_local
 
 
-def test_a_store_has_datasets(bill):
+def test_tables_are_read_in_ranges(bill):
     store = Store(RUN)
     for name in ("a.parquet", "b.parquet"):
         with store.writing(name) as path:
-            pl.DataFrame({"x": [1, 2]}).write_parquet(path)
-    assert store.dataset(["a.parquet", "b.parquet"]).to_table().num_rows == 4
-    assert store.path("a.parquet") == f"{RUN}/a.parquet"
+            path.write_bytes(table.encode(pa.table({"x": [1, 2]}), content="00" * 16))
+    bill.reset()
+    assert Files(store).rows(["a.parquet", "b.parquet"])["x"].to_list() == [1, 2, 1, 2]
+    assert set(bill.counts) == {"head", "range"}
 
 
 @pytest.mark.parametrize(("names", "requests"), [(1, 1), (1000, 1), (1001, 2), (2500, 3)])
 def test_a_listing_costs_a_request_for_a_thousand_names(bill, files, names, requests):
     CountingFileSystem.fill({f"bucket/run/{n:04d}": b"" for n in range(names)})
     CountingFileSystem.fill({"bucket/run2/x": b"", "bucket/a": b""})
-    assert (len(Store(RUN).names("")), bill.counts) == (names, {"list": requests})
+    assert (len(Store(RUN).listing("")), bill.counts) == (names, {"list": requests})
     assert [entry["name"] for entry in files.ls("bucket")] == ["bucket/a", "bucket/run", "bucket/run2"]
     bill.reset()
     assert (len(files.find("bucket/run")), bill.counts) == (names, {"list": requests})
